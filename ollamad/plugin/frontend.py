@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
-from ollamad.types import Event, Memory, Message, ModelConfig, ModelFacts, ResolvedModel
+from ollamad.types import Event, Memory, Message, ModelConfig, ResolvedModel
 
 #: What a listener or route admits; each includes those before it.
 Profile: TypeAlias = Literal["inference", "manage", "admin"]
@@ -298,7 +298,13 @@ class Library(Protocol):
         """All models, newest first."""
 
     async def show(
-        self, name: str, *, verbose: bool, system: str = "", options: Mapping[str, Any] | None = None, basename: str = ""
+        self,
+        name: str,
+        *,
+        verbose: bool,
+        system: str = "",
+        options: Mapping[str, Any] | None = None,
+        basename: str = "",
     ) -> ShownModel:
         """Raises: InvalidName, ModelNotFound."""
 
