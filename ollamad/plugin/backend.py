@@ -222,10 +222,14 @@ class Backend(ABC):
     Attributes:
         name: Unique among backends, e.g. ``llama-cpu``; also a legal config key.
         interpreter: Python that runs this backend's runners; None is the daemon's own.
+        architectures: ``general.architecture`` of the models that this backend runs and no general one
+            can; None for a general backend. A backend that names a model's architecture comes before all
+            others for it.
     """
 
     name: str
     interpreter: str | None = None
+    architectures: frozenset[str] | None = None
 
     @abstractmethod
     def devices(self) -> Sequence[Device]:
