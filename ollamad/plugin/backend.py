@@ -93,9 +93,9 @@ class Sampler(ABC):
     def accept(self, tokens: Sequence[int]) -> None:
         """Tell the chain of *tokens* that the sequence holds, in order (for penalties)."""
 
-    @abstractmethod
     def close(self) -> None:
         """Free the chain. Safe to call twice."""
+        return None
 
 
 class Context(ABC):
@@ -147,13 +147,13 @@ class Context(ABC):
     def remove(self, sequence_id: int, start: int, end: int) -> bool:
         """Forget positions ``[start, end)`` (-1: to the end) of a sequence; False if the memory cannot."""
 
-    @abstractmethod
     def copy(self, source: int, target: int, start: int, end: int) -> None:
         """Let *target* share the cells of *source* at ``[start, end)``. Only if ``can_share_prefix``."""
+        raise BackendError("copy: the context does not declare can_share_prefix")
 
-    @abstractmethod
     def shift(self, sequence_id: int, start: int, end: int, delta: int) -> None:
         """Add *delta* to the positions ``[start, end)``. Only if ``can_shift``."""
+        raise BackendError("shift: the context does not declare can_shift")
 
     @abstractmethod
     def embed(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
@@ -162,17 +162,17 @@ class Context(ABC):
         The caller keeps the sum of lengths ≤ ``n_batch`` and the number ≤ ``n_sequences``.
         """
 
-    @abstractmethod
     def set_threads(self, decode: int, prefill: int) -> None:
         """Use this many threads from the next `decode` on."""
+        return None
 
     @abstractmethod
     def memory(self) -> tuple[Memory, ...]:
         """Bytes this context takes (KV and compute; weights are 0 here)."""
 
-    @abstractmethod
     def close(self) -> None:
         """Free everything. Safe to call twice."""
+        return None
 
 
 class Model(ABC):
@@ -211,9 +211,9 @@ class Model(ABC):
     def memory(self) -> tuple[Memory, ...]:
         """Bytes of the weights by device, as loaded."""
 
-    @abstractmethod
     def close(self) -> None:
         """Free the weights. All contexts must be closed before."""
+        return None
 
 
 class Backend(ABC):

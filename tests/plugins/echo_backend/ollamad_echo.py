@@ -9,9 +9,6 @@ class EchoSampler(Sampler):
     def accept(self, tokens):
         pass
 
-    def close(self):
-        pass
-
 
 class EchoContext(Context):
     """The token after position p is the prompt's token p - (length of the prompt)."""
@@ -47,23 +44,11 @@ class EchoContext(Context):
             self.seen[sequence_id], self.prompts[sequence_id] = [], 0
         return start == 0
 
-    def copy(self, source, target, start, end):
-        raise AssertionError("not declared")
-
-    def shift(self, sequence_id, start, end, delta):
-        raise AssertionError("not declared")
-
     def embed(self, sequences):
         return [[float(len(one)), 1.0] for one in sequences]
 
-    def set_threads(self, decode, prefill):
-        pass
-
     def memory(self):
         return (Memory("cpu", "cpu", 0, 1, 1),)
-
-    def close(self):
-        pass
 
 
 class EchoModel(Model):
@@ -86,9 +71,6 @@ class EchoModel(Model):
 
     def memory(self):
         return (Memory("cpu", "cpu", 1, 0, 0),)
-
-    def close(self):
-        pass
 
 
 class EchoBackend(Backend):
