@@ -20,6 +20,10 @@
     │   └── OutOfMemory
     ├── RunnerDied              a runner ended while it had requests
     ├── RunnerFailed            the runner answered with an error; status hint inside
+    ├── JobFailed               a short-lived child ended without its result
+    │   └── JobTimedOut
+    ├── WireError               the peer of a connection broke the framing or a message's type
+    │   └── VersionMismatch
     ├── StoreError              the disk or the store's layout
     ├── ConfigError             file, line, key, seen, allowed
     └── PluginError             a plugin broke a rule
@@ -164,6 +168,33 @@ class RunnerFailed(OllamadError):
     def __init__(self, message: str, kind: str = "internal") -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class JobFailed(OllamadError):
+    """A job ended without its result. ``detail`` holds the child's last words, no path in them."""
+
+    def __init__(self, message: str, *, detail: str = "") -> None:
+        super().__init__(f"{message}: {detail}" if detail else message)
+        self.detail = detail
+
+
+class JobTimedOut(JobFailed):
+    """The job did not end within its time limit and was killed."""
+
+
+class WireError(OllamadError):
+    """The peer sent what is no message of ours; the connection cannot go on."""
+
+
+class VersionMismatch(WireError):
+    """Daemon and child speak different versions of the protocol."""
+
+    def __init__(self, ours: int, theirs: int) -> None:
+        super().__init__(
+            f"protocol version {theirs} of the peer is not {ours}; daemon and runner must be the same release"
+        )
+        self.ours = ours
+        self.theirs = theirs
 
 
 class StoreError(OllamadError):
