@@ -1,0 +1,230 @@
+"""The files of ``blobs/``: written once under a temporary name, then named after the hash of their bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from ollamad.errors import BlobNotFound, DigestMismatch, StoreError
+from ollamad.store.paths import (
+    FILE_MODE,
+    TEMPORARY_PREFIX,
+    blob_file_name,
+    disk_errors,
+    make_directory,
+    sync_directory,
+)
+
+#: Small bodies only (configs, templates, parameters): more than this is no such body.
+SMALL_BLOB_BYTES = 16 * 2**20
+
+_CHUNK_BYTES = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenBlob:
+    """A blob that is in the store now; ``created`` is False where it was there before."""
+
+    digest: str
+    size_bytes: int
+    created: bool
+
+
+class BlobWriter:
+    """One blob on its way to disk: hashed while it is written, visible only after `commit`.
+
+    As a context manager it removes its temporary file unless it was committed. Memory does not
+    grow with the blob. One thread at a time.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._hash = hashlib.sha256()
+        self._size_bytes = 0
+        self._path = directory / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        make_directory(directory)
+        with disk_errors("blob"):
+            # Unbuffered: the caller's chunks are written through as they are.
+            self._file: BinaryIO | None = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by commit or abort
+
+    @property
+    def size_bytes(self) -> int:
+        """How much was written so far."""
+        return self._size_bytes
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Append *data*.
+
+        Raises:
+            StoreError: The disk refused; the writer can only be aborted.
+        """
+        assert self._file is not None, "written after commit or abort"
+        view = memoryview(data)
+        with disk_errors("blob"):
+            while view:
+                written = self._file.write(view)
+                self._hash.update(view[:written])
+                self._size_bytes += written
+                view = view[written:]
+
+    def commit(self, expected: str | None = None) -> WrittenBlob:
+        """Give the blob its name. *expected* is compared as text, so only ``sha256:`` and lower case can match.
+
+        Raises:
+            DigestMismatch: The bytes hash to something else; nothing is left behind.
+            StoreError: The disk refused; nothing is left behind.
+        """
+        assert self._file is not None, "committed after commit or abort"
+        digest = f"sha256:{self._hash.hexdigest()}"
+        try:
+            if expected is not None and expected != digest:
+                raise DigestMismatch(expected, digest)
+            return self._publish(self._file, digest)
+        finally:
+            self.abort()
+
+    def _publish(self, file: BinaryIO, digest: str) -> WrittenBlob:
+        target = self._directory / blob_file_name(digest)
+        with disk_errors("blob"):
+            if _size_of(target) == self._size_bytes:
+                os.utime(target)
+                return WrittenBlob(digest, self._size_bytes, created=False)
+            os.fchmod(file.fileno(), FILE_MODE)
+            os.fsync(file.fileno())
+            os.replace(self._path, target)
+            sync_directory(self._directory)
+        return WrittenBlob(digest, self._size_bytes, created=True)
+
+    def abort(self) -> None:
+        """Drop what was written. Does nothing after `commit` or a second time."""
+        if self._file is None:
+            return
+        self._file.close()
+        self._file = None
+        with disk_errors("blob"):
+            self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> BlobWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.abort()
+
+
+def _size_of(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+class Blobs:
+    """The directory of blobs, and the pins that keep some of them from being removed."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._pins: dict[str, int] = {}
+        self._pins_lock = threading.Lock()
+
+    def path(self, digest: str) -> Path:
+        """Where the blob is or would be. Raises: InvalidRequest (``invalid digest format``)."""
+        return self.directory / blob_file_name(digest)
+
+    def size_bytes(self, digest: str) -> int | None:
+        """The blob's size, None if it is not there."""
+        with disk_errors("blob"):
+            return _size_of(self.path(digest))
+
+    def writer(self) -> BlobWriter:
+        """Start a blob. Raises: StoreError."""
+        return BlobWriter(self.directory)
+
+    def write(self, data: bytes) -> WrittenBlob:
+        """Store *data* as a blob, or touch the one that has these bytes."""
+        with self.writer() as writer:
+            writer.write(data)
+            return writer.commit()
+
+    def touch(self, digest: str) -> None:
+        """Set the blob's time to now, so that no pruning takes it for forgotten. Raises: BlobNotFound."""
+        with disk_errors("blob"):
+            try:
+                os.utime(self.path(digest))
+            except FileNotFoundError:
+                raise BlobNotFound(digest) from None
+
+    def read(self, digest: str, *, limit: int = SMALL_BLOB_BYTES) -> bytes:
+        """Read a small blob and check it against its name.
+
+        Raises:
+            BlobNotFound: It is not there.
+            DigestMismatch: The file was changed.
+            StoreError: The disk refused, or the blob is longer than *limit*.
+        """
+        with disk_errors("blob"):
+            try:
+                with open(self.path(digest), "rb") as file:
+                    data = file.read(limit + 1)
+            except FileNotFoundError:
+                raise BlobNotFound(digest) from None
+        if len(data) > limit:
+            raise StoreError(f"blob {digest} is longer than {limit} bytes")
+        _require_digest(digest, hashlib.sha256(data).hexdigest())
+        return data
+
+    def verify(self, digest: str) -> None:
+        """Hash the whole blob. Raises: BlobNotFound, DigestMismatch, StoreError."""
+        sha256 = hashlib.sha256()
+        with disk_errors("blob"):
+            try:
+                with open(self.path(digest), "rb", buffering=0) as file:
+                    while chunk := file.read(_CHUNK_BYTES):
+                        sha256.update(chunk)
+            except FileNotFoundError:
+                raise BlobNotFound(digest) from None
+        _require_digest(digest, sha256.hexdigest())
+
+    @contextmanager
+    def pinned(self, digests: Iterable[str]) -> Iterator[None]:
+        """Keep *digests* from being removed by this process while inside, referenced or not."""
+        names = [blob_file_name(digest) for digest in digests]
+        with self._pins_lock:
+            for name in names:
+                self._pins[name] = self._pins.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            with self._pins_lock:
+                for name in names:
+                    self._pins[name] -= 1
+                    if not self._pins[name]:
+                        del self._pins[name]
+
+    def remove(self, digest: str) -> bool:
+        """Remove a blob unless it is pinned; True if a file went."""
+        name = blob_file_name(digest)
+        with self._pins_lock:
+            if name in self._pins:
+                return False
+            with disk_errors("blob"):
+                try:
+                    os.unlink(self.directory / name)
+                except FileNotFoundError:
+                    return False
+        return True
+
+
+def _require_digest(digest: str, actual_hex: str) -> None:
+    # A blob's file may be asked for in other spellings than the one that the server writes.
+    if digest[7:].lower() != actual_hex:
+        raise DigestMismatch(digest, f"sha256:{actual_hex}")
