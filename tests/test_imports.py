@@ -21,6 +21,7 @@ FLOORS = {
     "modelfile": 1,
     "wire": 1,
     "config.schema": 1,
+    "children": 2,
     "config": 2,
     "prompt": 2,
     "store": 2,

@@ -1,0 +1,1 @@
+"""Child processes of the daemon, whatever they run: started, listened to, killed and reaped here."""

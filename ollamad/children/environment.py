@@ -1,0 +1,34 @@
+"""Which variables a child gets: an allow-list, because ours may hold keys and the service manager's socket."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_NAMES = frozenset(
+    {"PATH", "LD_LIBRARY_PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "VIRTUAL_ENV", "GPU_DEVICE_ORDINAL"}
+)
+#: Devices (CUDA, HIP, ROCm, HSA, NVIDIA containers), llama.cpp, OpenMP, Python, locale; `FAKE_` is the test backend's.
+_PREFIXES = (
+    "CUDA_",
+    "DYLD_",
+    "FAKE_",
+    "GGML_",
+    "HIP_",
+    "HSA_",
+    "LC_",
+    "LLAMA_ARG_",
+    "NVIDIA_",
+    "OMP_",
+    "PYTHON",
+    "ROCM_",
+    "ROCR_",
+)
+#: OpenMP threads that spin between steps take the cores from the other streams; llama.cpp's own backtrace
+#: starts gdb, which can hang a dying runner.
+_DEFAULTS = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
+
+
+def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what a child may see of *environment*, with our defaults where it says nothing."""
+    allowed = {name: value for name, value in environment.items() if name in _NAMES or name.startswith(_PREFIXES)}
+    return {**_DEFAULTS, **allowed}
