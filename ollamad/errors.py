@@ -12,6 +12,8 @@
     ├── DigestMismatch          bytes that do not hash to their name
     ├── BlobNotFound
     ├── CapabilityMissing       the model cannot do what was asked
+    ├── CloudDisabled           the name asks for a model that runs elsewhere
+    ├── CreateFailed            a well-formed create that its files do not allow
     ├── QueueFull               bounded queue refused the request
     ├── ShuttingDown            the daemon drains
     ├── RequestCancelled        the client left
@@ -107,6 +109,17 @@ class CapabilityMissing(OllamadError):
         super().__init__("\n".join(lines))
         self.requested = requested
         self.missing = missing
+
+
+class CloudDisabled(OllamadError):
+    """The model runs on another host, and this server reaches none. ``what`` ends the sentence."""
+
+    def __init__(self, what: str = "remote model is unavailable") -> None:
+        super().__init__(f"ollama cloud is disabled: {what}")
+
+
+class CreateFailed(OllamadError):
+    """A model could not be made although the request was well-formed: the reason lies in its files."""
 
 
 class QueueFull(OllamadError):

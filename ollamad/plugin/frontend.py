@@ -200,7 +200,7 @@ class Inference(Protocol):
     """Run models. Every call may raise the errors named in `ollamad.errors`."""
 
     async def resolve(self, name: str, *, align_case: bool = True) -> ResolvedModel:
-        """Look a name up. Raises: InvalidName, ModelNotFound."""
+        """Look a name up. Raises: InvalidName, ModelNotFound, CloudDisabled."""
 
     async def generate(self, context: RequestContext, request: InferenceRequest) -> Answer:
         """Queue, load if needed, and start a completion. Checks capability ``completion``."""
@@ -306,7 +306,7 @@ class Library(Protocol):
         options: Mapping[str, Any] | None = None,
         basename: str = "",
     ) -> ShownModel:
-        """Raises: InvalidName, ModelNotFound."""
+        """Raises: InvalidName, ModelNotFound, CloudDisabled."""
 
     async def copy(self, source: str, destination: str) -> None:
         """Raises: InvalidName (with the text of the contract), ModelNotFound."""
@@ -321,7 +321,15 @@ class Library(Protocol):
         """Store an upload; True if it was written, False if it was there. Raises: DigestMismatch."""
 
     def create(self, request: CreateRequest) -> AsyncIterator[TransferProgress]:
-        """Make a model; the last line is ``success``. Errors are raised by the iteration."""
+        """Make a model; the last line is ``success``.
+
+        What is wrong with the request by itself (file names, digests, the target's name) is raised by the call,
+        all else by the iteration: the first kind is never part of a stream.
+
+        Raises:
+            InvalidRequest, InvalidName, Unsupported: The request or a file is wrong.
+            CreateFailed, StoreError: The files do not allow it, or the disk does not.
+        """
 
 
 class Admin(Protocol):
