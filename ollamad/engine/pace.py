@@ -1,0 +1,48 @@
+"""How many prompt tokens go into the next step, so that a step takes about the time it may take.
+
+A long step stalls every other stream and every cancel, on a machine whose speed nobody knows
+beforehand. So the first chunk is small, and each measured step corrects the next.
+"""
+
+from __future__ import annotations
+
+_FIRST = 32
+_GROWTH = 4
+
+
+class Pace:
+    """Chooses chunk sizes from measured step times. Pure: it is told the times.
+
+    ``step_ns`` is the target while others decode; alone, nobody but a cancel waits, and it is a quarter more.
+    """
+
+    def __init__(self, step_ns: int, n_batch: int) -> None:
+        self._step_ns = step_ns
+        self._n_batch = n_batch
+        self._chunk = min(_FIRST, n_batch)
+        self._decode_ns = 0
+        self._alone = 1.25
+
+    def chunk(self, decoding: bool) -> int:
+        """Most prompt tokens of the next step."""
+        size = self._chunk if decoding else int(self._chunk * self._alone)
+        return max(1, min(size, self._n_batch))
+
+    def decoded(self, elapsed_ns: int) -> None:
+        """A step without prompt tokens took this long."""
+        self._decode_ns = elapsed_ns if not self._decode_ns else (3 * self._decode_ns + elapsed_ns) // 4
+
+    def prefilled(self, tokens: int, decoding: bool, elapsed_ns: int) -> None:
+        """A step with *tokens* prompt tokens took this long.
+
+        Short chunks (the end of a prompt) cost more a token than long ones, so they may slow the
+        pace down but say nothing about how far it can go up.
+        """
+        base = min(self._decode_ns, elapsed_ns // 2) if decoding else 0
+        target = max(self._step_ns - base, self._step_ns // 4) if decoding else int(self._step_ns * self._alone)
+        fitting = tokens * target // max(1, elapsed_ns - base)
+        fitting = fitting if decoding else int(fitting / self._alone)
+        if fitting < self._chunk:
+            self._chunk = max(1, fitting if fitting >= self._chunk // _GROWTH else self._chunk // _GROWTH)
+        elif 2 * tokens >= self._chunk:
+            self._chunk = min(fitting, self._chunk * _GROWTH, self._n_batch)
