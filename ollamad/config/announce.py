@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ollamad.config.durations import format_duration
 from ollamad.config.host import Host
 from ollamad.config.sections import Config
 from ollamad.config.values import trim
 
-#: Origins that are allowed without being configured. Source: runtime contract 3.4.
-DEFAULT_ORIGINS = tuple(
-    f"{scheme}://{host}{port}"
-    for host in ("localhost", "127.0.0.1", "0.0.0.0")
-    for scheme, port in (("http", ""), ("https", ""), ("http", ":*"), ("https", ":*"))
-) + ("app://*", "file://*", "tauri://*", "vscode-webview://*", "vscode-file://*")
-
 #: Printed as they stand in the environment. Those of proxies may hold credentials, which are masked.
-_PLAIN = """CUDA_VISIBLE_DEVICES GGML_VK_VISIBLE_DEVICES GPU_DEVICE_ORDINAL HIP_VISIBLE_DEVICES
-HSA_OVERRIDE_GFX_VERSION HTTPS_PROXY HTTP_PROXY LLAMA_ARG_FIT LLAMA_ARG_FIT_TARGET NO_PROXY OLLAMA_EDITOR
-OLLAMA_LLM_LIBRARY ROCR_VISIBLE_DEVICES http_proxy https_proxy no_proxy""".split()
+_PLAIN = (
+    "CUDA_VISIBLE_DEVICES",
+    "GGML_VK_VISIBLE_DEVICES",
+    "GPU_DEVICE_ORDINAL",
+    "HIP_VISIBLE_DEVICES",
+    "HSA_OVERRIDE_GFX_VERSION",
+    "HTTPS_PROXY",
+    "HTTP_PROXY",
+    "LLAMA_ARG_FIT",
+    "LLAMA_ARG_FIT_TARGET",
+    "NO_PROXY",
+    "OLLAMA_EDITOR",
+    "OLLAMA_LLM_LIBRARY",
+    "ROCR_VISIBLE_DEVICES",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 
 #: Variables of Ollama that no option of ours stands for yet: name -> default as Ollama prints it.
 _FOREIGN_BOOLEANS = {
@@ -30,21 +37,16 @@ _FOREIGN_BOOLEANS = {
     "OLLAMA_IGPU_ENABLE": "",
     "OLLAMA_NOHISTORY": "false",
     "OLLAMA_NO_CLOUD": "false",
-    "OLLAMA_SCHED_SPREAD": "false",
     "OLLAMA_VULKAN": "true",
 }
-_FOREIGN_NUMBERS = {"OLLAMA_GPU_OVERHEAD": "0", "OLLAMA_MAX_TRANSFER_STREAMS": "4"}
+_FOREIGN_NUMBERS = {"OLLAMA_MAX_TRANSFER_STREAMS": "4"}
 
 
-def environment_line(config: Config) -> str:
-    """``map[KEY:value ...]``, keys in byte order."""
+def environment_line(config: Config, origins: Sequence[str]) -> str:
+    """``map[KEY:value ...]``, keys in byte order. *origins* are all that are allowed, built-in ones too."""
     values = _foreign(config.environment) | {key: shown(config) for key, shown in _OURS.items()}
+    values["OLLAMA_ORIGINS"] = _list(origins)
     return f"map[{' '.join(f'{key}:{values[key]}' for key in sorted(values))}]"
-
-
-def allowed_origins(config: Config) -> tuple[str, ...]:
-    """The configured origins, then those of this machine."""
-    return config.server.origins + DEFAULT_ORIGINS
 
 
 def _foreign(environ: Mapping[str, str]) -> dict[str, str]:
@@ -55,14 +57,8 @@ def _foreign(environ: Mapping[str, str]) -> dict[str, str]:
     for key, default in _FOREIGN_NUMBERS.items():
         text = trim(environ.get(key, ""))
         values[key] = text if text.isascii() and text.isdigit() else default
-    values["OLLAMA_REMOTES"] = _list(
-        trim(environ.get("OLLAMA_REMOTES", "")).split(",") if _has(environ) else ["ollama.com"]
-    )
+    values["OLLAMA_REMOTES"] = _list((trim(environ.get("OLLAMA_REMOTES", "")) or "ollama.com").split(","))
     return values
-
-
-def _has(environ: Mapping[str, str]) -> bool:
-    return bool(trim(environ.get("OLLAMA_REMOTES", "")))
 
 
 def _masked(text: str) -> str:
@@ -70,7 +66,7 @@ def _masked(text: str) -> str:
     return re.sub(r"(^|://)[^/@\s]*@", r"\1***@", text)
 
 
-def _list(items: Any) -> str:
+def _list(items: Iterable[str]) -> str:
     return f"[{' '.join(items)}]"
 
 
@@ -82,6 +78,7 @@ _OURS: dict[str, Callable[[Config], str]] = {
     "OLLAMA_CONTEXT_LENGTH": lambda config: str(config.runner.context_length),
     "OLLAMA_DEBUG": lambda config: config.logging.level,
     "OLLAMA_FLASH_ATTENTION": lambda config: _bool(config.runner.flash_attention),
+    "OLLAMA_GPU_OVERHEAD": lambda config: str(config.scheduler.gpu_overhead_bytes),
     "OLLAMA_HOST": lambda config: Host("http", config.server.host, config.server.port).url,
     "OLLAMA_KEEP_ALIVE": lambda config: format_duration(config.scheduler.keep_alive_ns),
     "OLLAMA_KV_CACHE_TYPE": lambda config: (
@@ -93,5 +90,5 @@ _OURS: dict[str, Callable[[Config], str]] = {
     "OLLAMA_MODELS": lambda config: str(config.store.path),
     "OLLAMA_NOPRUNE": lambda config: _bool(config.store.noprune),
     "OLLAMA_NUM_PARALLEL": lambda config: str(config.scheduler.num_parallel or "auto"),
-    "OLLAMA_ORIGINS": lambda config: _list(allowed_origins(config)),
+    "OLLAMA_SCHED_SPREAD": lambda config: _bool(config.scheduler.spread),
 }

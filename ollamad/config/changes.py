@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from ollamad.config.sections import Config
 
@@ -30,23 +31,30 @@ class NeedsRestart:
     keys: tuple[str, ...]
 
 
+V = TypeVar("V")
 Outcome: TypeAlias = Applied | NeedsReload | NeedsRestart
 
 
 def apply(old: Config, new: Config) -> Outcome:
     """The strongest need among the options that differ, with the keys that have it."""
-    changed = {key: one.option.applies for key, one in (old.settings | new.settings).items() if _differs(old, new, key)}
-    tables = [name for name in old.plugin_tables | new.plugin_tables if _table_differs(old, new, name)]
+    changed = {
+        key: one.option.applies for key, one in _both(old.settings, new.settings).items() if _differs(old, new, key)
+    }
+    tables = [name for name in _both(old.plugin_tables, new.plugin_tables) if _table_differs(old, new, name)]
     restart = [key for key, applies in changed.items() if applies == "restart"] + [f"plugins.{one}" for one in tables]
     if restart:
         return NeedsRestart(tuple(restart))
-    models = tuple(name for name in old.models | new.models if old.models.get(name) != new.models.get(name))
+    models = tuple(name for name in _both(old.models, new.models) if old.models.get(name) != new.models.get(name))
     general = [key for key, applies in changed.items() if applies == "next load" and not key.startswith("models.")]
     if general:
         return NeedsReload(tuple(general))
     if models:
         return NeedsReload(tuple(f"models.{name}" for name in models), models)
     return Applied(tuple(changed))
+
+
+def _both(old: Mapping[str, V], new: Mapping[str, V]) -> dict[str, V]:
+    return {**old, **new}
 
 
 def _differs(old: Config, new: Config, key: str) -> bool:

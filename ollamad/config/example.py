@@ -39,8 +39,8 @@ def render_example(plugins: Mapping[str, Sequence[Option]] | None = None) -> str
     about = "What holds for one model; wins over its Modelfile, loses against the request."
     model = _table('#[models."NAME"]', about, MODEL)
     parts.append(f'{model}\n# Parameters as in a Modelfile.\n#[models."NAME".parameters]\n#temperature = 0.8\n')
-    for plugin, options in (plugins or {}).items():
-        parts.append(_table(f"#[plugins.{plugin}]", f"Options of the plugin {plugin}.", options))
+    for plugin, declared in (plugins or {}).items():
+        parts.append(_table(f"#[plugins.{plugin}]", f"Options of the plugin {plugin}.", declared))
     return "\n".join(parts)
 
 

@@ -329,7 +329,7 @@ def _table_level(
         if key in besides:
             continue
         if key not in by_key:
-            raise document.error(_unknown(key, by_key), *path, key)
+            raise document.error(_unknown(key, [*by_key, *besides]), *path, key)
         try:
             level[dotted((*path, key))] = (from_toml(by_key[key], value, places), document.where(*path, key))
         except ValueError as error:

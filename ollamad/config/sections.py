@@ -24,13 +24,13 @@ class ServerConfig:
     port: int
     profile: Literal["inference", "manage", "admin"]
     origins: tuple[str, ...]
-    allowed_hosts: tuple[str, ...]
     max_connections: int
     max_header_bytes: int
     max_body_bytes: int
     header_timeout_s: float
     body_timeout_s: float
     idle_timeout_s: float
+    write_timeout_s: float
     drain_timeout_s: float
 
 
@@ -53,6 +53,9 @@ class SchedulerConfig:
     max_loaded_models: int
     num_parallel: int | None
     max_loading: int
+    memory_budget_bytes: int
+    gpu_overhead_bytes: int
+    spread: bool
 
 
 @dataclass(frozen=True, slots=True)
