@@ -6,10 +6,12 @@ Units stand in the names; times are nanoseconds because Ollama's wire has them s
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio  # 13 ms that `ollamactl` need not pay
 
 #: Starts a long-lived task that a supervisor watches: (coroutine, name) -> task.
 Spawn: TypeAlias = Callable[[Coroutine[Any, Any, Any], str], "asyncio.Task[Any]"]
@@ -214,7 +216,10 @@ class ResolvedModel:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A place where layers can live. ``kind`` is ``cpu``, ``cuda``, ``metal``, ..."""
+    """A place where layers can live. ``kind`` is ``cpu``, ``cuda``, ``metal``, ...
+
+    ``backend`` is the name of the backend that listed it; the probe job fills it in.
+    """
 
     id: str
     kind: str
@@ -222,6 +227,7 @@ class Device:
     total_bytes: int
     free_bytes: int
     integrated: bool = False
+    backend: str = ""
 
 
 @dataclass(frozen=True, slots=True)
