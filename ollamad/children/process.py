@@ -32,10 +32,12 @@ class ChildProcess:
         pass_fds: Sequence[int] = (),
         on_output: Callable[[], None] | None = None,
         on_line: Callable[[str], None] | None = None,
+        on_exit: Callable[[], None] | None = None,
     ) -> None:
         """Start *command*; stdin is empty, stdout and stderr are one stream to us, the session is its own.
 
-        `on_output` is called at each sign of life on the output, `on_line` with each line.
+        `on_output` is called at each sign of life on the output, `on_line` with each line, `on_exit` once it
+        is reaped and all its output was read.
 
         Raises:
             OSError: It cannot be started.
@@ -47,6 +49,7 @@ class ChildProcess:
         self.returncode: int | None = None
         self.output = LastWords(on_line)
         self._on_output = on_output
+        self._on_exit = on_exit
         self._loop = asyncio.get_running_loop()
         self._out, theirs = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         try:
@@ -103,16 +106,16 @@ class ChildProcess:
         def ended() -> None:
             self._loop.remove_reader(descriptor)
             os.close(descriptor)
-            self._on_exit()
+            self._reap()
 
         self._loop.add_reader(descriptor, ended)
 
     def _wait_in_thread(self) -> None:
         os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
         with suppress(RuntimeError):  # the loop was closed: nobody is left to be told
-            self._loop.call_soon_threadsafe(self._on_exit)
+            self._loop.call_soon_threadsafe(self._reap)
 
-    def _on_exit(self) -> None:
+    def _reap(self) -> None:
         self.kill()  # what it left behind in its group; its own id is ours until `wait`
         self.returncode = self._popen.wait()
         for _ in range(_FINAL_READS):
@@ -121,6 +124,8 @@ class ChildProcess:
         self._close_output()
         self.output.end()
         self.exited.set()
+        if self._on_exit is not None:
+            self._on_exit()
 
     def _read_output(self) -> bool:
         """Take what the pipe holds; False at its end or when it is empty."""

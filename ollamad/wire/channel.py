@@ -78,8 +78,15 @@ class MessageStream(asyncio.Protocol):
         self._pump()
 
     def close(self) -> None:
-        """Close without waiting for what is unsent; `on_closed` follows."""
-        self._end("closed")
+        """Close without waiting for what is unsent; `on_closed` follows, with "" as for a peer that closed."""
+        self.fail("")
+
+    def fail(self, reason: str) -> None:
+        """Close because the peer broke a rule; the first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+        if self._transport is not None:
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -96,7 +103,7 @@ class MessageStream(asyncio.Protocol):
                 self._greeted = True
                 del messages[0]
         except WireError as error:
-            self._end(str(error))
+            self.fail(str(error))
             return
         if messages:
             self._on_messages(messages)
@@ -117,12 +124,6 @@ class MessageStream(asyncio.Protocol):
         assert self._transport is not None
         while not self._blocked and (data := self._queue.pop()) is not None:
             self._transport.write(data)
-
-    def _end(self, reason: str) -> None:
-        if self._reason is None:
-            self._reason = reason
-        if self._transport is not None:
-            self._transport.abort()
 
 
 class SocketChannel:
