@@ -184,11 +184,15 @@ class RunnerFailed(OllamadError):
 
 
 class JobFailed(OllamadError):
-    """A job ended without its result. ``detail`` holds the child's last words, no path in them."""
+    """A job ended without its result. ``detail`` holds the child's last words, no path in them.
 
-    def __init__(self, message: str, *, detail: str = "") -> None:
+    ``crashed``: the child did not end by itself but by a signal, as native code on a hostile file does.
+    """
+
+    def __init__(self, message: str, *, detail: str = "", crashed: bool = False) -> None:
         super().__init__(f"{message}: {detail}" if detail else message)
         self.detail = detail
+        self.crashed = crashed
 
 
 class JobTimedOut(JobFailed):
