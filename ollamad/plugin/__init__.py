@@ -1,6 +1,6 @@
 """The whole public API for plugin authors; nothing else of ollamad is promised to them."""
 
-from ollamad.config.schema import Option
+from ollamad.config.schema import Option, Places
 from ollamad.plugin.backend import (
     Backend,
     BackendError,

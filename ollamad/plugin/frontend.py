@@ -102,7 +102,11 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A place to accept connections. Exactly one of ``tcp`` (host, port), ``unix`` (path) and ``fd`` is set."""
+    """A place to accept connections. Exactly one of ``tcp`` (host, port), ``unix`` (path) and ``fd`` is set.
+
+    ``unix_group`` gets the socket file, and its members may use admin routes; "" is nobody but root and the
+    daemon's own user.
+    """
 
     name: str
     profile: Profile
@@ -110,6 +114,7 @@ class Listener:
     unix: str | None = None
     fd: int | None = None
     unix_mode: int = 0o660
+    unix_group: str = ""
 
 
 # --- what services offer -----------------------------------------------------------------
