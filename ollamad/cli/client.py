@@ -100,6 +100,7 @@ class Client:
         self, method: str, path: str, body: Body, headers: Mapping[str, str] | None = None
     ) -> Iterator[http.client.HTTPResponse]:
         connection = self._connection()
+        response: http.client.HTTPResponse | None = None
         sent = {"User-Agent": f"ollamactl/{__version__}", "Content-Type": "application/json", **(headers or {})}
         try:
             try:
@@ -116,6 +117,8 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise ClientError(f"{method} {self.address}{path}: {error}") from error
         finally:
+            if response is not None:
+                response.close()
             connection.close()
 
     def _connection(self) -> http.client.HTTPConnection:

@@ -113,6 +113,7 @@ class Loop:
                 raise
             click.echo(f"error: {error}")
             return
+        printer.check_complete()
         click.echo("\n")
         printer.statistics()
         self._messages.append({"role": "assistant", "content": printer.content})

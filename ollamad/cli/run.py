@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,9 +97,18 @@ def _keep_alive(text: str | None) -> str | int | None:
         return None
     try:
         value = parse_duration(text)
-    except ValueError as error:
-        raise ClientError(str(error)) from error
+    except ValueError:
+        raise ClientError(_duration_error(text)) from None
     return -1 if value < 0 else text
+
+
+def _duration_error(text: str) -> str:
+    """What Go's ``time.ParseDuration`` says of a text that is no duration."""
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)", text):
+        return f'time: missing unit in duration "{text}"'
+    if unit := re.match(r"[-+]?(?:(?:\d+\.?\d*|\.\d+)(?:ns|us|µs|μs|ms|s|m|h))*(?:\d+\.?\d*|\.\d+)([^\d.]+)", text):
+        return f'time: unknown unit "{unit[1]}" in duration "{text}"'
+    return f'time: invalid duration "{text}"'
 
 
 def _format(text: str | None) -> Any:
@@ -134,6 +144,7 @@ def generate(session: Session, prompt: str) -> None:
     except KeyboardInterrupt:
         close(records)
         return
+    printer.check_complete()
     if prompt:
         click.echo("\n")
         printer.statistics()
@@ -185,6 +196,11 @@ class AnswerPrinter:
 
     def _grey(self, text: str) -> str:
         return f"{_GREY}{_BOLD}{text}{_PLAIN}" if self._terminal else text
+
+    def check_complete(self) -> None:
+        """Raise `ClientError` if the answer broke off before its last record."""
+        if not self._last:
+            raise ClientError("unexpected EOF: the server closed the connection in the middle of its answer")
 
     def end(self, record: Mapping[str, Any]) -> None:
         """Keep the last record for `statistics`."""
