@@ -1,0 +1,212 @@
+"""Random histories of the engine against a naive model of what each sequence may see."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ollamad.engine.engine import Work
+from ollamad.plugin.backend import Batch, KVCacheFull
+from ollamad.testing.fake_context import FakeSampler, Logits, extend_digest
+from ollamad.testing.fake_options import EOS, FakeOptions
+from ollamad.types import SamplingParameters
+
+GREEDY = SamplingParameters(temperature=0.0, repeat_last_n=0)
+
+
+@dataclass
+class Expected:
+    """What a piece of work gives when it is alone, by the rules alone."""
+
+    tokens: list[int]
+    reason: str
+
+
+def alone(work: Work, ctx_len: int, options: FakeOptions) -> Expected:
+    """Generate naively: recompute everything that is visible for every token."""
+    sampler = FakeSampler(GREEDY, options, 1)
+    visible = list(work.tokens)
+    tokens: list[int] = []
+    while True:
+        digest = options.seed
+        for token in visible:
+            digest = extend_digest(digest, token)
+        token = sampler.choose(Logits(digest, visible[-1]))
+        if token == EOS:
+            return Expected(tokens, "stop")
+        tokens.append(token)
+        if 0 <= work.max_tokens <= len(tokens):
+            return Expected(tokens, "length")
+        if len(visible) + 1 >= ctx_len:
+            keep = len(work.tokens) if work.num_keep < 0 else work.num_keep
+            keep = max(0, min(keep, ctx_len - 4))
+            discard = (len(visible) - keep) // 2
+            if not (work.shift and options.can_shift and discard > 0):
+                return Expected(tokens, "length")
+            visible = visible[:keep] + visible[keep + discard :]
+        visible.append(token)
+
+
+class History:
+    """Drives one engine with random events and checks everything after each step."""
+
+    def __init__(self, driver: Callable[..., Any], recorder: Any, rng: random.Random) -> None:
+        self.rng = rng
+        self.slots = rng.randint(1, 4)
+        self.ctx_len = rng.choice((4, 5, 9, 16, 24))
+        n_sequences = self.slots + rng.choice((0, 0, 1, 3, 8))
+        self.driver = driver(
+            slots=self.slots,
+            ctx_len=self.ctx_len,
+            n_ctx=self.slots * self.ctx_len + rng.choice((0, 0, 3, 40)),
+            n_batch=rng.choice((1, 2, 3, 8, 64)),
+            n_sequences=n_sequences,
+            can_share=rng.random() < 0.7,
+            can_cut=rng.random() < 0.8,
+            can_shift=rng.random() < 0.8,
+            end_every=rng.choice((0, 7, 30)),
+        )
+        self.context = self.driver.context
+        self.engine = self.driver.engine
+        self.batcher = self.engine._batcher
+        self.cache = self.engine._cache
+        self.recorder = recorder
+        self.live: dict[str, tuple[Work, Any]] = {}
+        self.cancelled: set[str] = set()
+        self.order: list[str] = []
+        self.count = 0
+        self.faulty = False
+        decode = self.context.decode
+
+        def checked(batch: Batch) -> None:
+            ids = set(batch.sequence_ids)
+            keys = {s.work.key for s in self.batcher.running if s.holding.id in ids}
+            assert len(keys) == 1
+            assert not any(s.paused for s in self.batcher.running if s.holding.id in ids)
+            decode(batch)
+
+        self.context.decode = checked
+
+    def event(self) -> None:
+        choice = self.rng.random()
+        if choice < 0.2:
+            self.submit()
+        elif choice < 0.25 and self.live:
+            work_id = self.rng.choice(list(self.live))
+            self.engine.cancel(work_id)
+            self.cancelled.add(work_id)
+        elif choice < 0.33 and self.live:
+            self.engine.pause(self.rng.choice(list(self.live)), self.rng.random() < 0.4)
+        elif choice < 0.35:
+            self.context.refuse_cuts = self.rng.random() < 0.3
+        elif choice < 0.36 and self.faulty:
+            self.driver.gates.raise_next("decode", *([KVCacheFull()] * self.rng.randint(1, 3)))
+        else:
+            self.engine.turn()
+            self.check()
+
+    def submit(self) -> None:
+        beginning = self.rng.choice(((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), (1, 2, 9, 9, 9, 9), (5,)))
+        tokens = beginning[: self.rng.randint(1, len(beginning))]
+        tokens += tuple(self.rng.choices((1, 2, 3), k=self.rng.randint(0, 4)))
+        self.count += 1
+        shift = self.rng.random() < 0.7
+        work = Work(
+            id=f"w{self.count}",
+            tokens=tokens,
+            parameters=GREEDY,
+            max_tokens=self.rng.randint(0, 60) if shift else -1,  # shifting, an answer may go round in circles
+            ctx_len=self.rng.choice((0, 4, self.ctx_len, self.ctx_len)),
+            shift=shift,
+            num_keep=self.rng.choice((-1, 0, 1, 4)),
+            key=self.rng.choice(("", "", "", "adapter")),
+        )
+        listener = self.recorder()
+        self.live[work.id] = (work, listener)
+        self.engine.submit(work, listener)
+
+    def check(self) -> None:
+        context, cache = self.context, self.cache
+        while cache.operations:  # what the next step would do first
+            operations, cache.operations = cache.operations, []
+            self.engine._perform(operations)
+        assert context.used == cache.used <= context.n_ctx
+        assert len(self.batcher.running) <= self.slots
+        held = {cell for cells in context.cells for cell in cells}
+        assert len(held) == context.used
+        running = {s.holding.id for s in self.batcher.running}
+        kept_only = sum(not cell.owners & running for cell in held)
+        assert kept_only == cache.kept_cells
+        for holding in [*cache._running.values(), *cache._kept.values()]:
+            cells = context.cells[holding.id]
+            assert [cell.token for cell in cells] == holding.tokens[: len(holding.cells)]
+            assert [cell.position for cell in cells] == list(range(len(cells)))
+            assert len(cells) <= self.ctx_len
+            digest = context._options.seed
+            for cell in cells[: holding.reusable]:
+                digest = extend_digest(digest, cell.token)
+                assert cell.history == digest, "a reusable cell remembers other tokens"
+        used_ids = {h.id for h in [*cache._running.values(), *cache._kept.values()]}
+        assert all(not cells for i, cells in enumerate(context.cells) if i not in used_ids)
+        for work_id, (work, listener) in list(self.live.items()):
+            if listener.done:
+                del self.live[work_id]
+                self.judge(work, listener)
+
+    def judge(self, work: Work, listener: Any) -> None:
+        ctx_len = min(work.ctx_len, self.ctx_len) if work.ctx_len else self.ctx_len
+        outcome = listener.outcome
+        if len(work.tokens) >= ctx_len:
+            assert outcome.reason == ("cancelled" if outcome.reason == "cancelled" else "failed")
+            assert outcome.too_long
+            return
+        expected = alone(work, ctx_len, self.driver.options)
+        assert listener.tokens == expected.tokens[: len(listener.tokens)], "a sequence saw what it must not see"
+        if outcome.reason in ("stop", "length"):
+            assert (listener.tokens, outcome.reason) == (expected.tokens, expected.reason)
+            assert outcome.generated == len(listener.tokens) + (outcome.reason == "stop")
+        elif outcome.reason == "cancelled":
+            assert work.id in self.cancelled
+        else:
+            assert self.faulty, outcome.error
+        assert outcome.timings.prompt_tokens == len(work.tokens)
+        assert outcome.timings.cached_tokens < len(work.tokens)
+
+    def finish(self) -> None:
+        for work_id in self.live:
+            self.engine.pause(work_id, False)
+        self.driver.run()
+        self.check()
+        assert not self.live
+        assert not self.batcher.running
+        assert not self.batcher.waiting
+        assert self.cache.kept_cells == self.cache.used
+
+
+def play(driver: Callable[..., Any], recorder: Any, seed: int, events: int, *, faulty: bool) -> None:
+    history = History(driver, recorder, random.Random(seed))
+    history.faulty = faulty
+    for _ in range(events):
+        history.event()
+    history.finish()
+
+
+@pytest.mark.parametrize("faulty", [False, True])
+@settings(
+    max_examples=int(os.environ.get("ENGINE_EXAMPLES", "60")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(seed=st.integers(0, 2**32))
+def test_no_sequence_ever_sees_what_it_must_not(
+    driver: Callable[..., Any], recorder: Any, faulty: bool, seed: int
+) -> None:
+    """Whatever is submitted, cancelled, paused, shifted and evicted, each answer is the one it gives alone."""
+    play(driver, recorder, seed, 150, faulty=faulty)
