@@ -150,7 +150,10 @@ class SocketChannel:
             WireError: The peer closed, or began with something else.
             VersionMismatch: The versions differ.
         """
-        self.send(Hello(PROTOCOL_VERSION, pid))
+        try:
+            self.send(Hello(PROTOCOL_VERSION, pid))
+        except ConnectionError:
+            return check_version(None)
         return check_version(self.receive())
 
     def send(self, message: Up) -> None:
