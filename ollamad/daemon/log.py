@@ -1,6 +1,7 @@
 """The daemon's log: logfmt lines on standard error. Source: runtime contract 6.1.
 
-A record may carry attributes: ``log.warning("text", extra={"attributes": {"key": value}})``.
+What a record carries in ``extra`` are its attributes: ``log.warning("text", extra={"model": name})``. Names that
+`logging` keeps for itself go into a mapping, ``extra={"attributes": {"name": value}}``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _LEVELS = {
     "ERROR": logging.ERROR,
 }
 _NAMES = {number: name for name, number in _LEVELS.items()} | {logging.CRITICAL: "ERROR+4"}
+#: What every record has; the rest came with ``extra``. The last two are made by formatters.
+_STANDARD = {*logging.makeLogRecord({}).__dict__, "message", "asctime"}
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -38,10 +41,16 @@ class LogfmtFormatter(logging.Formatter):
             f"source={record.filename}:{record.lineno}",
             f"msg={quoted(record.getMessage())}",
         ]
-        parts += attribute_texts(getattr(record, "attributes", {}))
+        parts += attribute_texts(_attributes(record))
         if record.exc_info:
             parts.append(f"traceback={quoted(self.formatException(record.exc_info))}")
         return " ".join(parts)
+
+
+def _attributes(record: logging.LogRecord) -> dict[str, Any]:
+    own = {key: value for key, value in record.__dict__.items() if key not in _STANDARD}
+    own.update(own.pop("attributes", {}))
+    return own
 
 
 def attribute_texts(attributes: Mapping[str, Any], group: str = "") -> list[str]:

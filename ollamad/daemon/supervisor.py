@@ -42,7 +42,7 @@ class Supervisor:
         if task.cancelled() or (error := task.exception()) is None:
             return
         self._failures.append(Failure(task.get_name(), f"{type(error).__name__}: {error}"))
-        log.error("task failed", exc_info=error, extra={"attributes": {"task": task.get_name()}})
+        log.error("task failed", exc_info=error, extra={"task": task.get_name()})
 
     @property
     def failures(self) -> tuple[Failure, ...]:
@@ -62,4 +62,4 @@ class Supervisor:
             return
         _, pending = await asyncio.wait(self._tasks, timeout=timeout_s)
         for task in pending:
-            log.error("task does not end", extra={"attributes": {"task": task.get_name()}})
+            log.error("task does not end", extra={"task": task.get_name()})

@@ -43,7 +43,7 @@ def test_quoting(text: str, shown: str) -> None:
 def test_one_line_per_record(stream: io.StringIO) -> None:
     """A line has time, level, source, text and attributes, in this order."""
     install("INFO", stream)
-    logging.getLogger("x").warning("two words", extra={"attributes": {"key": "a b", "on": True, "g": {"n": 1}}})
+    logging.getLogger("x").warning("two words", extra={"key": "a b", "attributes": {"on": True, "g": {"n": 1}}})
     pattern = (
         r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d) level=WARN source=test_log\.py:\d+ "
         r'msg="two words" key="a b" on=true g\.n=1\n'

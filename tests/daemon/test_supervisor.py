@@ -25,7 +25,7 @@ async def test_a_failure_is_told_and_the_others_go_on(caplog: pytest.LogCaptureF
         await asyncio.wait([failing])
         await asyncio.sleep(0)
     assert [(one.name, one.error) for one in supervisor.failures] == [("failing", "ValueError: broken")]
-    assert caplog.records[0].attributes == {"task": "failing"}  # type: ignore[attr-defined]
+    assert caplog.records[0].task == "failing"  # type: ignore[attr-defined]
     assert not other.done()
     assert supervisor.running == ("other",)
     await supervisor.close()
