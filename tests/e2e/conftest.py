@@ -63,8 +63,9 @@ def rss_kib(pid: int) -> int:
 class Daemon:
     """One `ollamad serve`."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, python: str = sys.executable, **environment: str) -> None:
         self.home = home
+        self.python = python
         self.port = free_port()
         self.log = home / "log"
         self.models = home / "models"
@@ -98,7 +99,7 @@ class Daemon:
         (self.home / "run").mkdir(exist_ok=True, mode=0o700)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "ollamad.cli.serve", "serve", *flags],
+                [self.python, "-m", "ollamad.cli.serve", "serve", *flags],
                 env=self.environ(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -234,10 +235,10 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
     """Make daemons that end with the test; variables are keyword arguments."""
     made: list[Daemon] = []
 
-    def make(name: str = "home", **environment: str) -> Daemon:
+    def make(name: str = "home", python: str = sys.executable, **environment: str) -> Daemon:
         home = tmp_path / name
         home.mkdir(exist_ok=True)
-        daemon = Daemon(home, **environment)
+        daemon = Daemon(home, python, **environment)
         made.append(daemon)
         return daemon
 
