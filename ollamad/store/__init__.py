@@ -4,6 +4,7 @@ Owns what lies below the store's root. Knows digests and bytes; does not know th
 Modelfile means. Synchronous: callers use threads. No error text holds a path.
 """
 
+from ollamad.store.blobs import BlobWriter, Pins, WrittenBlob
 from ollamad.store.bodies import (
     decode_config,
     decode_messages,
@@ -12,7 +13,6 @@ from ollamad.store.bodies import (
     encode_messages,
     encode_parameters,
 )
-from ollamad.store.blobs import BlobWriter, WrittenBlob
 from ollamad.store.lock import FileLock
 from ollamad.store.manifests import Layer, Manifest, StoredManifest
 from ollamad.store.prune import Pruned
@@ -23,6 +23,7 @@ __all__ = [
     "FileLock",
     "Layer",
     "Manifest",
+    "Pins",
     "Pruned",
     "Store",
     "StoredManifest",

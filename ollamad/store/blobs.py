@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -79,23 +80,24 @@ class BlobWriter:
         """Give the blob its name. *expected* is compared as text, so only ``sha256:`` and lower case can match.
 
         Raises:
-            DigestMismatch: The bytes hash to something else; nothing is left behind.
+            DigestMismatch: The bytes hash to something else; like Ollama we keep them, under their own digest.
             StoreError: The disk refused; nothing is left behind.
         """
         assert self._file is not None, "committed after commit or abort"
         digest = f"sha256:{self._hash.hexdigest()}"
         try:
-            if expected is not None and expected != digest:
-                raise DigestMismatch(expected, digest)
-            return self._publish(self._file, digest)
+            blob = self._publish(self._file, digest)
         finally:
             self.abort()
+        if expected is not None and expected != digest:
+            raise DigestMismatch(expected, digest)
+        return blob
 
     def _publish(self, file: BinaryIO, digest: str) -> WrittenBlob:
         target = self._directory / blob_file_name(digest)
         with disk_errors("blob"):
-            if _size_of(target) == self._size_bytes:
-                os.utime(target)
+            # A file of another length was left by a power cut or a foreign hand: ours replaces it.
+            if _size_of(target) == self._size_bytes and _touch(target):
                 return WrittenBlob(digest, self._size_bytes, created=False)
             os.fchmod(file.fileno(), FILE_MODE)
             os.fsync(file.fileno())
@@ -121,6 +123,15 @@ class BlobWriter:
         self.abort()
 
 
+def _touch(path: Path) -> bool:
+    """Set the file's time to now; False if it is gone."""
+    try:
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
 def _size_of(path: Path) -> int | None:
     try:
         return path.stat().st_size
@@ -133,7 +144,7 @@ class Blobs:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._pins: dict[str, int] = {}
+        self._pins: Counter[str] = Counter()
         self._pins_lock = threading.Lock()
 
     def path(self, digest: str) -> Path:
@@ -158,10 +169,8 @@ class Blobs:
     def touch(self, digest: str) -> None:
         """Set the blob's time to now, so that no pruning takes it for forgotten. Raises: BlobNotFound."""
         with disk_errors("blob"):
-            try:
-                os.utime(self.path(digest))
-            except FileNotFoundError:
-                raise BlobNotFound(digest) from None
+            if not _touch(self.path(digest)):
+                raise BlobNotFound(digest)
 
     def read(self, digest: str, *, limit: int = SMALL_BLOB_BYTES) -> bytes:
         """Read a small blob and check it against its name.
@@ -171,12 +180,8 @@ class Blobs:
             DigestMismatch: The file was changed.
             StoreError: The disk refused, or the blob is longer than *limit*.
         """
-        with disk_errors("blob"):
-            try:
-                with open(self.path(digest), "rb") as file:
-                    data = file.read(limit + 1)
-            except FileNotFoundError:
-                raise BlobNotFound(digest) from None
+        with self._open(digest) as file:
+            data = file.read(limit + 1)
         if len(data) > limit:
             raise StoreError(f"blob {digest} is longer than {limit} bytes")
         _require_digest(digest, hashlib.sha256(data).hexdigest())
@@ -185,46 +190,83 @@ class Blobs:
     def verify(self, digest: str) -> None:
         """Hash the whole blob. Raises: BlobNotFound, DigestMismatch, StoreError."""
         sha256 = hashlib.sha256()
-        with disk_errors("blob"):
-            try:
-                with open(self.path(digest), "rb", buffering=0) as file:
-                    while chunk := file.read(_CHUNK_BYTES):
-                        sha256.update(chunk)
-            except FileNotFoundError:
-                raise BlobNotFound(digest) from None
+        with self._open(digest) as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                sha256.update(chunk)
         _require_digest(digest, sha256.hexdigest())
 
     @contextmanager
-    def pinned(self, digests: Iterable[str]) -> Iterator[None]:
-        """Keep *digests* from being removed by this process while inside, referenced or not."""
-        names = [blob_file_name(digest) for digest in digests]
-        with self._pins_lock:
-            for name in names:
-                self._pins[name] = self._pins.get(name, 0) + 1
+    def _open(self, digest: str) -> Iterator[BinaryIO]:
+        with disk_errors("blob"):
+            try:
+                file = open(self.path(digest), "rb")  # noqa: SIM115 - closed below
+            except FileNotFoundError:
+                raise BlobNotFound(digest) from None
+            with file:
+                yield file
+
+    @contextmanager
+    def pinned(self, digests: Iterable[str] = ()) -> Iterator[Pins]:
+        """Keep *digests*, and what is added to the `Pins`, from being removed by this process while inside."""
+        pins = Pins(self)
         try:
-            yield
+            for digest in digests:
+                pins.add(digest)
+            yield pins
         finally:
-            with self._pins_lock:
-                for name in names:
-                    self._pins[name] -= 1
-                    if not self._pins[name]:
-                        del self._pins[name]
+            pins.release()
+
+    def pin(self, name: str, change: int) -> None:
+        """Count a pin on the file *name* up or down."""
+        with self._pins_lock:
+            self._pins[name] += change
+            if not self._pins[name]:
+                del self._pins[name]
 
     def remove(self, digest: str) -> bool:
         """Remove a blob unless it is pinned; True if a file went."""
         name = blob_file_name(digest)
-        with self._pins_lock:
+        with self._pins_lock, disk_errors("blob"):
             if name in self._pins:
                 return False
-            with disk_errors("blob"):
-                try:
-                    os.unlink(self.directory / name)
-                except FileNotFoundError:
-                    return False
+            try:
+                os.unlink(self.directory / name)
+            except FileNotFoundError:
+                return False
         return True
 
 
+class Pins:
+    """The blobs that one piece of work still needs, though no manifest may name them yet."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+        self._names: list[str] = []
+
+    def add(self, digest: str) -> None:
+        """Keep *digest*, whether it is there or not. Raises: InvalidRequest."""
+        name = blob_file_name(digest)
+        self._blobs.pin(name, 1)
+        self._names.append(name)
+
+    def write(self, data: bytes) -> WrittenBlob:
+        """Store a small body and keep it. Raises: StoreError."""
+        # Pinned first: a delete of another model with the same body may run at this moment.
+        self.add(f"sha256:{hashlib.sha256(data).hexdigest()}")
+        return self._blobs.write(data)
+
+    def use(self, digest: str) -> None:
+        """Keep a blob that is in the store and set its time to now. Raises: InvalidRequest, BlobNotFound."""
+        self.add(digest)
+        self._blobs.touch(digest)
+
+    def release(self) -> None:
+        """Let all go."""
+        while self._names:
+            self._blobs.pin(self._names.pop(), -1)
+
+
 def _require_digest(digest: str, actual_hex: str) -> None:
-    # A blob's file may be asked for in other spellings than the one that the server writes.
+    # A blob may be asked for in other spellings than the one that the server writes.
     if digest[7:].lower() != actual_hex:
         raise DigestMismatch(digest, f"sha256:{actual_hex}")

@@ -1,22 +1,12 @@
-"""The files of ``manifests/``: what a name is made of, as bytes and as values."""
+"""A manifest: what a name is made of, as a value and as bytes."""
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
-import secrets
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from ollamad import names
-from ollamad.errors import ModelNotFound, StoreError
 from ollamad.gojson import Struct, encoder_json
-from ollamad.store.paths import FILE_MODE, TEMPORARY_PREFIX, disk_errors, make_directory, sync_directory
 from ollamad.types import ModelName
 
 MANIFEST_MEDIA_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
@@ -35,9 +25,6 @@ MESSAGES_MEDIA_TYPE = _IMAGE + "messages"
 LICENSE_MEDIA_TYPE = _IMAGE + "license"
 TENSOR_MEDIA_TYPE = _IMAGE + "tensor"
 JSON_MEDIA_TYPE = _IMAGE + "json"
-
-#: Larger than any real manifest; one of a tensor-layer model has a few thousand layers.
-MANIFEST_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +101,10 @@ def decode_manifest(data: bytes) -> Manifest:
     Raises:
         ValueError: Not JSON, or not of a manifest's shape.
     """
-    fields = json.loads(data)
+    try:
+        fields = json.loads(data)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
     if not isinstance(fields, dict):
         raise ValueError("a manifest is a JSON object")
     config = fields.get("config")
