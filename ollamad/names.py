@@ -14,17 +14,17 @@ from ollamad.types import ModelName
 
 DEFAULT_SCHEME = "https"
 DEFAULT_HOST = "registry.ollama.ai"
-DEFAULT_NAMESPACE = (
-    "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
-    "\u2028\u2029\u202f\u205f\u3000"
-)
+DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 
 #: Stands for a part that a separator promised but that is empty; never valid.
 MISSING = "!MISSING!"
 
 #: What Go's ``unicode.IsSpace`` accepts. Python's ``str.isspace`` also takes U+001C to U+001F.
-SPACE = "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
+SPACE = (
+    "\t\n\v\f\r \u0085\u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000"
+)
 
 Part: TypeAlias = Literal["host", "namespace", "model", "tag"]
 Source: TypeAlias = Literal["", "cloud", "local"]
