@@ -39,6 +39,8 @@ _FLOATS = frozenset(
         "frequency_penalty",
     )
 )
+#: From here on a number is infinite as 32-bit float.
+_INFINITE_FLOAT32 = (2 - 2**-24) * 2.0**127
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
 
@@ -104,13 +106,17 @@ def _float(text: str) -> float:
         raise error from None
     if not math.isfinite(narrow) or text != text.strip() or "_" in text:
         raise error
-    return _shortest(narrow)
+    return shortest_float32(narrow)
 
 
-def _shortest(narrow: float) -> float:
-    """The number with the fewest digits that is *narrow* as 32-bit float: 0.7, not 0.699999988079071."""
+def shortest_float32(value: float) -> float:
+    """The number with the fewest digits that is *value* as 32-bit float: 0.7, not 0.699999988079071.
+
+    *value* must be finite and representable in 32 bits.
+    """
+    packed = struct.pack("<f", value)
     for digits in range(1, 10):
-        candidate = float(f"{narrow:.{digits}g}")
-        if abs(candidate) < 3.5e38 and struct.pack("<f", candidate) == struct.pack("<f", narrow):
+        candidate = float(f"{value:.{digits}g}")
+        if abs(candidate) < _INFINITE_FLOAT32 and struct.pack("<f", candidate) == packed:
             return candidate
-    return narrow
+    raise AssertionError(f"nine digits tell every 32-bit float: {value!r}")
