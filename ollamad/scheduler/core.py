@@ -25,7 +25,7 @@ from ollamad.scheduler import events as ev
 from ollamad.scheduler import placement
 from ollamad.scheduler.placement import HostMemory
 from ollamad.scheduler.plan import LearnedKey, Limits, Machine, NoRoom, Plan, make_plan
-from ollamad.scheduler.runs import FIRST_ATTEMPT, Attempt, Run, Waiting, victim_order
+from ollamad.scheduler.runs import FIRST_ATTEMPT, Attempt, Run, Waiting, hold_time, victim_order
 from ollamad.scheduler.settings import SchedulerSettings
 from ollamad.scheduler.wish import Wish, reload_reason
 from ollamad.types import FOREVER_NS, Device, Memory
@@ -134,7 +134,9 @@ class Core:
             self._refuse(event.request_id, ShuttingDown())
             return
         self._sequence += 1
-        waiting = Waiting(event.request_id, event.wish, self._sequence, event.keep_alive_ns)
+        waiting = Waiting(
+            event.request_id, event.wish, self._sequence, event.keep_alive_ns, event.default_keep_alive_ns
+        )
         key = event.wish.key
         run = self._runs.get(key)
         if run is not None and key not in self._queues and self._can_take(run, waiting):
@@ -290,7 +292,7 @@ class Core:
         run.leases[waiting.request_id] = None
         run.expires_at = None
         if waiting.keep_alive_ns is not None and run.closing_at is None:
-            run.hold_ns = waiting.keep_alive_ns if waiting.keep_alive_ns >= 0 else FOREVER_NS
+            run.hold_ns = hold_time(waiting.keep_alive_ns)
         self._leases[waiting.request_id] = run
         reason = run.reason if waiting.sequence <= run.ready_sequence else ""
         self._effects.append(ev.GrantLease(waiting.request_id, run.number, reason))
@@ -332,7 +334,8 @@ class Core:
             if len(staying) >= self._most_loaded():
                 self._evict(staying, sequence)
             return False
-        wish = next(iter(self._queues[key].values())).wish
+        head = next(iter(self._queues[key].values()))
+        wish = head.wish
         try:
             plan = self._plan(wish, attempt, self.runs)
             if isinstance(plan, NoRoom) and isinstance(self._plan(wish, attempt, staying), NoRoom):
@@ -342,7 +345,7 @@ class Core:
             return True
         if isinstance(plan, NoRoom):
             return False
-        self._start(key, wish, plan)
+        self._start(key, head, plan)
         return True
 
     def _plan(self, wish: Wish, attempt: Attempt, runs: Iterable[Run]) -> Plan | NoRoom:
@@ -363,10 +366,12 @@ class Core:
         )
         return make_plan(wish, self.settings, machine, limits=attempt.limits, learned=self.learned)
 
-    def _start(self, key: str, wish: Wish, plan: Plan) -> None:
+    def _start(self, key: str, head: Waiting, plan: Plan) -> None:
         self._last_run += 1
         reason = self._reload_reasons.get(key, "")
-        run = Run(self._last_run, key, plan, hold_ns=self.settings.keep_alive_ns, reason=reason)
+        default = head.default_keep_alive_ns
+        hold_ns = hold_time(self.settings.keep_alive_ns if default is None else default)
+        run = Run(self._last_run, key, plan, hold_ns=hold_ns, reason=reason)
         self._runs[key] = self._by_number[run.number] = run
         self._effects.append(ev.StartRunner(run.number, key, plan.spec, reason))
 

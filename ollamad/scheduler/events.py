@@ -20,12 +20,17 @@ from ollamad.wire.messages import LoadSpec, Ready
 
 @dataclass(frozen=True, slots=True)
 class RequestArrived:
-    """A request wants a slot. ``keep_alive_ns`` None: as the model has it; negative: for ever."""
+    """A request wants a slot.
+
+    ``keep_alive_ns`` None: as the loaded model has it; negative: for ever. ``default_keep_alive_ns`` is what
+    a fresh load of this model gets; None: what the settings say.
+    """
 
     now: int
     request_id: str
     wish: Wish
     keep_alive_ns: int | None = None
+    default_keep_alive_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

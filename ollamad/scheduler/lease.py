@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ollamad.types import LoadParameters, Memory, ResolvedModel
-from ollamad.wire.messages import LoadSpec, Progress, Ready, Task
+from ollamad.wire.messages import LoadSpec, Ready, Task
 
 
 class RunnerConnection(Protocol):
@@ -25,22 +25,26 @@ class RunnerConnection(Protocol):
 class Host(Protocol):
     """Where runners are started: `runner.host.RunnerHost`, or a fake."""
 
-    async def start(
-        self, spec: LoadSpec, *, progress: Callable[[Progress], None] | None, stall_timeout_ns: int
-    ) -> RunnerConnection:
-        """Start a runner and wait until it is ready. Cancelling it leaves no process behind."""
+    async def start(self, spec: LoadSpec, *, stall_timeout_ns: int | None = None) -> RunnerConnection:
+        """Start a runner and wait until it is ready; cancelling it leaves no process behind.
+
+        ``stall_timeout_ns`` is the longest time without a sign of life; None, 0 or less means no limit.
+        """
 
 
 @dataclass(frozen=True, slots=True)
 class LeaseRequest:
-    """Who asks for which model, loaded how. ``keep_alive_ns`` as in `InferenceRequest`."""
+    """Who asks for which model, loaded how. ``keep_alive_ns`` as in `InferenceRequest`.
+
+    ``default_keep_alive_ns`` is what the configuration says for this model, None if it says nothing.
+    """
 
     context_id: str
     model: ResolvedModel
     load: LoadParameters
     keep_alive_ns: int | None = None
     shift: bool | None = None
-    embedding: bool = False
+    default_keep_alive_ns: int | None = None
 
 
 @dataclass(slots=True)

@@ -150,7 +150,9 @@ class Scheduler:
         request_id = f"{request.context_id}/{next(self._numbers)}"
         asked = _Asked(asyncio.get_running_loop().create_future(), self._now())
         self._asked[request_id] = asked
-        self._send(ev.RequestArrived(asked.since_ns, request_id, wish, request.keep_alive_ns))
+        self._send(
+            ev.RequestArrived(asked.since_ns, request_id, wish, request.keep_alive_ns, request.default_keep_alive_ns)
+        )
         try:
             grant, connection = await asked.granted
             yield self._lease(grant, connection, asked)
@@ -324,11 +326,12 @@ class Scheduler:
                 "why": start.reason,
             },
         )
+        limit_ns = self._core.settings.load_timeout_ns
+        if limit_ns >= FOREVER_NS:
+            limit_ns = 0
         event: ev.Event
         try:
-            connection = await self._host.start(
-                start.spec, progress=None, stall_timeout_ns=self._core.settings.load_timeout_ns
-            )
+            connection = await self._host.start(start.spec, stall_timeout_ns=limit_ns)
         except asyncio.CancelledError:
             # Only `AbortLoad` and `close` cancel: the core has to hear that nothing is left.
             event = ev.RunnerStopped(self._now(), start.run)

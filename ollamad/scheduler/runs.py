@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from ollamad.scheduler.plan import LearnedKey, Limits, Plan
 from ollamad.scheduler.wish import Loaded, Wish
+from ollamad.types import FOREVER_NS
 from ollamad.wire.messages import LoadSpec, Ready
 
 RunState: TypeAlias = Literal["loading", "ready", "stopping"]
@@ -20,7 +21,8 @@ class Waiting:
     request_id: str
     wish: Wish
     sequence: int
-    keep_alive_ns: int | None
+    keep_alive_ns: int | None = None
+    default_keep_alive_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,11 @@ class Run:
         if self.closing_at is not None:
             return now
         return self.expires_at if self.expires_at is not None else now + self.hold_ns
+
+
+def hold_time(keep_alive_ns: int) -> int:
+    """A keep-alive as a hold time: negative is for ever."""
+    return keep_alive_ns if 0 <= keep_alive_ns < FOREVER_NS else FOREVER_NS
 
 
 def victim_order(runs: Iterable[Run]) -> list[Run]:

@@ -86,10 +86,8 @@ def _parameters_reason(loaded: Loaded, wish: Wish) -> str | None:
         same = want.num_ctx == asked.num_ctx and want.num_ctx_automatic == asked.num_ctx_automatic
         if not same and clamp_context(want.num_ctx, trained) != have.num_ctx:
             return "num_ctx"
-    if not (have.num_batch_automatic and want.num_batch_automatic) and want.num_batch not in (
-        have.num_batch,
-        asked.num_batch,
-    ):
+    derived = (have.num_batch_automatic and want.num_batch_automatic) or want.num_batch == 0
+    if not derived and want.num_batch not in (have.num_batch, asked.num_batch):
         return "num_batch"
     if want.use_mmap != have.use_mmap and not (loaded.mmap_automatic and want.use_mmap is None):
         return "use_mmap"
