@@ -28,6 +28,7 @@ EXIT_OUT_OF_MEMORY = 4
 
 #: How long the other one may take when either the child or its connection has ended.
 _SETTLE_S = 1.0
+_LOGGED_CHARACTERS = 2000
 
 _STARTS = counter("ollamad_runner_starts_total", "Runners started, by what became of the load.", "result")
 _DEATHS = counter("ollamad_runner_deaths_total", "Runners that ended although nobody asked them to, by cause.", "cause")
@@ -60,6 +61,8 @@ class RunnerProcess:
         self._progress: Callable[[Progress], None] | None = None
         self._alive_at = 0.0
         self._cause = ""
+        self._abandoned = False
+        self._killed = False
         self._child: ChildProcess | None = None
         self.connection = Connection(
             stop=self.stop,
@@ -161,18 +164,17 @@ class RunnerProcess:
     def _load_error(self, child: ChildProcess, failed: Failed | None) -> LoadFailed:
         said = without_paths(failed.message) if failed is not None else self._wire_reason
         words = said or child.output.errors
-        status = f"{child.status_text}: {words}" if words else child.status_text
         kind = failed.kind if failed is not None else ""
         if kind == "memory" or child.returncode == EXIT_OUT_OF_MEMORY or (not kind and is_out_of_memory(words)):
             return OutOfMemory(f"llama-server reported out-of-memory during startup: {words or child.status_text}")
         permanent = kind == "rejected" or child.returncode == EXIT_REJECTED
-        return LoadFailed(f"llama-server process has terminated: {status}", permanent=permanent)
+        return LoadFailed(f"llama-server process has terminated: {self._ending(child, words)}", permanent=permanent)
 
     async def _abandon(self) -> None:
         """Kill the child of a start that came to nothing; returns once it is reaped."""
         if self.state == "starting":
             self.state = "failed"
-            self._cause = "load"
+            self._abandoned = self._child is not None and self._child.returncode is None
         if self._child is not None:
             self._child.kill()
             await self.connection.closed.wait()
@@ -187,31 +189,37 @@ class RunnerProcess:
                 elif not self._wire_reason:
                     await child.exited.wait()
         except TimeoutError:
-            self._log.debug("runner half gone", extra={"pid": child.pid, "exited": child.returncode is not None})
+            if child.returncode is None:
+                self._wire_reason = "it closed its connection"
         self.connection.wire.close()
+        self._killed = child.returncode is None
         child.kill()
         await child.exited.wait()
         self._finish(child)
 
     def _finish(self, child: ChildProcess) -> None:
-        asked = self.state == "stopping" or self._cause == "load"
-        if not asked and self.state == "ready":
-            cause = self._cause or (
-                "wire" if self._wire_reason else "signal" if (child.returncode or 0) < 0 else "exit"
-            )
-            _DEATHS.add(1, cause)
-        words = self._wire_reason or child.output.last_error
-        reason = "stopped" if asked else f"{child.status_text}: {words}" if words else child.status_text
-        if self._cause == "silent":
-            reason = "it gave no sign of life"
-        if not asked:
-            self._log.warning(
-                "runner ended", extra={"pid": child.pid, "reason": reason, "last_words": child.output.tail[-2000:]}
-            )
+        was_ready = self.state == "ready"
+        asked = self.state == "stopping" or self._abandoned
         self.state = "stopped" if self.state == "stopping" else "failed"
+        reason = "stopped" if asked else self._ending(child, self._wire_reason or child.output.last_error)
+        if was_ready:
+            _DEATHS.add(
+                1, self._cause or ("wire" if self._killed else "signal" if (child.returncode or 0) < 0 else "exit")
+            )
+        if not asked:
+            last_words = child.output.tail[-_LOGGED_CHARACTERS:]
+            self._log.warning("runner ended", extra={"pid": child.pid, "reason": reason, "last_words": last_words})
         if not self._loaded.done():
             self._loaded.set_result(None)
         self.connection.end(reason)
+
+    def _ending(self, child: ChildProcess, words: str) -> str:
+        """How the child ended and what it said; its exit status tells nothing when it was us who killed it."""
+        if self._cause == "silent":
+            return "it gave no sign of life"
+        if self._killed and words:
+            return words
+        return f"{child.status_text}: {words}" if words else child.status_text
 
     def _on_load(self, event: LoadEvent) -> None:
         self._on_sign_of_life()

@@ -96,17 +96,22 @@ class MessageStream(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._reason is not None:
             return
+        messages: list[Up] = []
+        error = ""
         try:
-            messages = [cast(Up, decode(payload, down=False)) for payload in self._decoder.feed(data)]
-            if messages and not self._greeted:
-                check_version(messages[0])
-                self._greeted = True
-                del messages[0]
-        except WireError as error:
-            self.fail(str(error))
-            return
+            for payload in self._decoder.feed(data):
+                message = cast(Up, decode(payload, down=False))
+                if self._greeted:
+                    messages.append(message)
+                else:
+                    check_version(message)
+                    self._greeted = True
+        except WireError as raised:
+            error = str(raised)
         if messages:
             self._on_messages(messages)
+        if error:
+            self.fail(error)
 
     def pause_writing(self) -> None:
         self._blocked = True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
+from collections.abc import Iterator
 
 from ollamad.errors import WireError
 
@@ -36,8 +37,8 @@ class FrameDecoder:
         self._partial_bytes = 0
         self._max_bytes = max_message_bytes
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the payloads that *data* completes, in order.
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield the payloads that *data* completes, in order; has to be exhausted.
 
         Raises:
             WireError: A header that no peer of ours writes, or more than the limits.
@@ -45,7 +46,6 @@ class FrameDecoder:
         if self._rest:
             self._rest += data
             data = bytes(self._rest)
-        payloads: list[bytes] = []
         start, size = 0, len(data)
         while size - start >= HEADER.size:
             length, flags, number = HEADER.unpack_from(data, start)
@@ -53,10 +53,11 @@ class FrameDecoder:
             end = start + HEADER.size + length
             if end > size:
                 break
-            self._take(data[start + HEADER.size : end], flags, number, payloads)
+            payload = self._take(data[start + HEADER.size : end], flags, number)
+            if payload is not None:
+                yield payload
             start = end
         self._rest = bytearray(data[start:])
-        return payloads
 
     def _check(self, length: int, flags: int, number: int) -> None:
         if length > PIECE_BYTES or flags not in (0, LAST, ABORT):
@@ -64,22 +65,23 @@ class FrameDecoder:
         if (number == 0 and flags != LAST) or (length == 0 and flags != ABORT) or (flags == ABORT and length):
             raise WireError(f"no frame of ours: length {length}, flags {flags}, number {number}")
 
-    def _take(self, piece: bytes, flags: int, number: int, payloads: list[bytes]) -> None:
+    def _take(self, piece: bytes, flags: int, number: int) -> bytes | None:
+        """Return the payload that *piece* completes, if it does."""
         if number == 0:
-            payloads.append(piece)
-            return
+            return piece
         if flags == ABORT:
             self._partial_bytes -= len(self._partial.pop(number, b""))
-            return
+            return None
         buffer = self._partial.setdefault(number, bytearray())
         buffer += piece
         self._partial_bytes += len(piece)
         if self._partial_bytes > self._max_bytes or len(self._partial) > MAX_PARTIAL:
             raise WireError(f"more than {self._max_bytes} bytes or {MAX_PARTIAL} messages in pieces")
-        if flags == LAST:
-            del self._partial[number]
-            self._partial_bytes -= len(buffer)
-            payloads.append(bytes(buffer))
+        if flags != LAST:
+            return None
+        del self._partial[number]
+        self._partial_bytes -= len(buffer)
+        return bytes(buffer)
 
 
 class _Outgoing:
