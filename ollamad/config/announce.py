@@ -33,7 +33,6 @@ _PLAIN = (
 #: Variables of Ollama that no option of ours stands for yet: name -> default as Ollama prints it.
 _FOREIGN_BOOLEANS = {
     "OLLAMA_DEBUG_LOG_REQUESTS": "false",
-    "OLLAMA_GO_TEMPLATE": "true",
     "OLLAMA_IGPU_ENABLE": "",
     "OLLAMA_NOHISTORY": "false",
     "OLLAMA_NO_CLOUD": "false",
@@ -78,6 +77,7 @@ _OURS: dict[str, Callable[[Config], str]] = {
     "OLLAMA_CONTEXT_LENGTH": lambda config: str(config.runner.context_length),
     "OLLAMA_DEBUG": lambda config: config.logging.level,
     "OLLAMA_FLASH_ATTENTION": lambda config: _bool(config.runner.flash_attention),
+    "OLLAMA_GO_TEMPLATE": lambda config: _bool(config.runner.go_template is not False),
     "OLLAMA_GPU_OVERHEAD": lambda config: str(config.scheduler.gpu_overhead_bytes),
     "OLLAMA_HOST": lambda config: Host("http", config.server.host, config.server.port).url,
     "OLLAMA_KEEP_ALIVE": lambda config: format_duration(config.scheduler.keep_alive_ns),

@@ -97,7 +97,7 @@ SERVER = (
         "server.max_connections",
         "int",
         4096,
-        "Open connections over all listeners; further ones wait.",
+        "Open connections of each listener; at the limit the one idle longest gives way, else a new one is refused.",
         unit="connections",
         minimum=1,
         maximum=1_000_000,
@@ -307,6 +307,14 @@ RUNNER = (
         applies="next load",
         variable="OLLAMA_KV_CACHE_TYPE",
         choices=("f16", "q8_0", "q4_0"),
+    ),
+    Option(
+        "runner.go_template",
+        "tristate",
+        None,
+        "Prefer a model's Go template over its own Jinja template; 'auto' decides per model.",
+        applies="restart",
+        variable="OLLAMA_GO_TEMPLATE",
     ),
     Option(
         "runner.step_ms",

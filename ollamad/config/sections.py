@@ -65,6 +65,7 @@ class RunnerConfig:
     context_length: int
     flash_attention: bool | None
     kv_cache_type: str
+    go_template: bool | None
     step_ms: int
     threads: int
     threads_batch: int

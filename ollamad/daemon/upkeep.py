@@ -1,0 +1,28 @@
+"""What is done to the store when the daemon starts. Source: runtime contract, server process, steps 4 and 5."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from ollamad.errors import StoreError
+from ollamad.store import Store
+
+log = logging.getLogger(__name__)
+
+
+async def tidy(store: Store) -> None:
+    """Give blobs of old stores their new names, then remove what nothing uses. Serves a store that cannot be tidied."""
+    try:
+        renamed = await asyncio.to_thread(store.repair_names)
+        if renamed:
+            log.info("renamed blobs", extra={"count": renamed})
+        pruned = await asyncio.to_thread(store.prune, time.time())
+    except StoreError as error:
+        log.error("store cannot be tidied", extra={"error": str(error)})
+        return
+    if pruned.skipped:
+        log.warning(pruned.skipped)
+    elif pruned.blobs or pruned.temporary:
+        log.info(f"total unused blobs removed: {pruned.blobs + pruned.temporary}")
