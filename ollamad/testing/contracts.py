@@ -1,0 +1,5 @@
+"""The contracts that a plugin author subclasses; each test in them is one rule."""
+
+from ollamad.testing.backend_contract import BackendContract, EmbedContract
+
+__all__ = ["BackendContract", "EmbedContract"]
