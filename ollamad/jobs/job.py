@@ -109,7 +109,7 @@ async def _result(
         if "error" in answer:
             raise JobFailed(f"the {kind} job failed", detail=without_paths(str(answer["error"])))
         if progress is not None:
-            progress(float(answer["fraction"]), str(answer["text"]))
+            progress(float(answer["fraction"]), answer["text"])
 
 
 async def _answer(kind: str, child: ChildProcess, reader: asyncio.StreamReader) -> dict[str, Any]:
@@ -130,7 +130,10 @@ async def _answer(kind: str, child: ChildProcess, reader: asyncio.StreamReader) 
         answer = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise JobFailed(f"the {kind} job's answer cannot be read", detail=str(error)) from error
-    known = isinstance(answer, dict) and ({"result", "error"} & answer.keys() or {"fraction", "text"} <= answer.keys())
-    if not known:
+    if not isinstance(answer, dict) or not (answer.keys() & {"result", "error"} or _is_progress(answer)):
         raise JobFailed(f"the {kind} job's answer cannot be read")
     return answer  # type: ignore[no-any-return]
+
+
+def _is_progress(answer: dict[str, Any]) -> bool:
+    return isinstance(answer.get("fraction"), int | float) and isinstance(answer.get("text"), str)
