@@ -132,7 +132,7 @@ async def _answer(kind: str, child: ChildProcess, reader: asyncio.StreamReader) 
         raise JobFailed(f"the {kind} job's answer cannot be read", detail=str(error)) from error
     if not isinstance(answer, dict) or not (answer.keys() & {"result", "error"} or _is_progress(answer)):
         raise JobFailed(f"the {kind} job's answer cannot be read")
-    return answer  # type: ignore[no-any-return]
+    return answer
 
 
 def _is_progress(answer: dict[str, Any]) -> bool:

@@ -29,18 +29,23 @@ from ollamad.wire.messages import (
     Up,
 )
 
-_URGENT = (Hello, Cancel, Pause, Ping, Pong, Stop)
+_URGENT = frozenset({Hello, Cancel, Pause, Ping, Pong, Stop})
+_OF_A_REQUEST = frozenset({Submit, Delta, Done, Failed})
 _RECEIVE_BYTES = 256 * 1024
 #: A sender of the child waits while this much is unsent: the daemon always reads, unless it is stopped.
 _UNSENT_LIMIT_BYTES = 8 * 1024 * 1024
 
 
-def _put(queue: PieceQueue, message: Down | Up) -> None:
-    """Queue *message* in its lane; a `Cancel` takes back a `Submit` that has not left."""
-    if isinstance(message, Cancel) and queue.withdraw(message.request_id):
-        return
-    lane = message.request_id if isinstance(message, Submit | Delta | Done | Failed) else ""
-    queue.put(encode(message), lane, urgent=isinstance(message, _URGENT))
+def _put(queue: PieceQueue, messages: Iterable[Down | Up]) -> None:
+    """Queue all *messages* in their lanes, or none. A `Cancel` takes back a `Submit` that has not left."""
+    payloads = [(message, encode(message)) for message in messages]
+    for _, payload in payloads:
+        queue.check(payload)
+    for message, payload in payloads:
+        if type(message) is Cancel and queue.withdraw(message.request_id):
+            continue
+        lane = message.request_id if type(message) in _OF_A_REQUEST else ""  # type: ignore[union-attr]
+        queue.put(payload, lane, urgent=type(message) in _URGENT)
 
 
 class MessageStream(asyncio.Protocol):
@@ -74,7 +79,7 @@ class MessageStream(asyncio.Protocol):
         """
         if self._transport is None or self._reason is not None:
             return
-        _put(self._queue, message)
+        _put(self._queue, (message,))
         self._pump()
 
     def close(self) -> None:
@@ -170,14 +175,13 @@ class SocketChannel:
 
         Raises:
             ConnectionError: The peer is gone.
-            WireError: A message is over the size limit; it and those after it were not sent.
+            WireError: A message is over the size limit; none of them was sent.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._gone or self._queue.size_bytes < _UNSENT_LIMIT_BYTES)
             if self._gone:
                 raise ConnectionResetError("the peer of the channel is gone")
-            for message in messages:
-                _put(self._queue, message)
+            _put(self._queue, messages)
             if self._writing:
                 return
             self._writing = True

@@ -120,14 +120,13 @@ class PieceQueue:
     def __bool__(self) -> bool:
         return bool(self._urgent or self._turns or self._aborts)
 
-    def put(self, payload: bytes, lane: str, *, urgent: bool = False) -> None:
-        """Queue *payload*.
-
-        Raises:
-            WireError: It is larger than the reader would take; nothing was queued.
-        """
+    def check(self, payload: bytes) -> None:
+        """Raise `WireError` if *payload* is larger than the reader would take."""
         if len(payload) > self._max_bytes:
             raise WireError(f"a message of {len(payload)} bytes is over the limit of {self._max_bytes}")
+
+    def put(self, payload: bytes, lane: str, *, urgent: bool = False) -> None:
+        """Queue *payload*, which passed `check`."""
         outgoing = _Outgoing(payload, self._next_number() if len(payload) > PIECE_BYTES else 0)
         self.size_bytes += len(payload)
         if urgent:

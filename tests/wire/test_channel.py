@@ -219,6 +219,18 @@ def test_a_send_to_nobody_is_told(pair: tuple[socket.socket, socket.socket]) -> 
     assert channel.receive() is None
 
 
+async def test_messages_go_together_or_not_at_all(
+    daemon: Daemon, child: SocketChannel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One message over the size limit keeps those beside it from being sent, so that a caller may send them again."""
+    monkeypatch.setattr(child._queue, "_max_bytes", 1000)
+    child.send(Hello(PROTOCOL_VERSION))
+    with pytest.raises(WireError, match="over the limit"):
+        child.send_all([Pong(1), Done("a", text="x" * 1000), Pong(2)])
+    child.send_all([Pong(1), Pong(2)])
+    assert await daemon.until(lambda heard: len(heard) >= 2) == [Pong(1), Pong(2)]
+
+
 def test_a_sender_waits_for_a_stopped_daemon(pair: tuple[socket.socket, socket.socket]) -> None:
     """More than the limit of unsent bytes holds a sender back, until the daemon reads again or is gone."""
     channel = SocketChannel(pair[1])

@@ -106,13 +106,12 @@ def test_a_withdrawn_payload_leaves_nothing_with_the_reader() -> None:
     assert feed(decoder, b"".join(drain(again))) == [b"M" * (2 * PIECE_BYTES)]
 
 
-def test_a_payload_over_the_limit_is_not_queued() -> None:
+def test_a_payload_over_the_limit_is_refused() -> None:
     """The writer refuses what the reader would refuse."""
     queue = PieceQueue(max_message_bytes=10)
+    queue.check(b"x" * 10)
     with pytest.raises(WireError, match="11 bytes"):
-        queue.put(b"x" * 11, "a")
-    assert not queue
-    assert queue.pop() is None
+        queue.check(b"x" * 11)
 
 
 def test_a_reader_bounds_what_it_holds() -> None:
