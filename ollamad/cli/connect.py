@@ -19,7 +19,8 @@ SYSTEM_SOCKET = Path("/run/ollamad") / SOCKET_NAME
 
 def socket_candidates(environ: Mapping[str, str]) -> list[Path]:
     """Sockets to try, the caller's own daemon first."""
-    own = find_places(environ).runtime / SOCKET_NAME
+    named = trim(environ.get("OLLAMAD_SOCKET", ""))
+    own = Path(named) if named else find_places(environ).runtime / SOCKET_NAME
     return [own] if own == SYSTEM_SOCKET else [own, SYSTEM_SOCKET]
 
 

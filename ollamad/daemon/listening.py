@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 from ollamad.daemon.holder import holder_of_port
 from ollamad.errors import OllamadError
@@ -25,9 +24,8 @@ async def listen(server: HttpServer, listener: Listener) -> tuple[Bound, ...]:
 
 
 def _reason(listener: Listener, error: OSError) -> str:
-    # The resolver's errors have numbers of their own, below zero; others have none at all.
-    known = error.errno is not None and error.errno > 0
-    text = os.strerror(error.errno).lower() if known and error.errno else str(error)
+    text = error.strerror or str(error)
+    text = text[:1].lower() + text[1:]
     if listener.tcp is None:
         return f"listen unix {listener.unix}: bind: {text}"
     host, port = listener.tcp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import grp
 import ipaddress
 import os
 import socket
@@ -37,7 +38,7 @@ async def bind(listener: Listener) -> list[socket.socket]:
     if listener.tcp is not None:
         return await _bind_tcp(*listener.tcp)
     if listener.unix is not None:
-        return [_bind_unix(Path(listener.unix), listener.unix_mode)]
+        return [_bind_unix(Path(listener.unix), listener.unix_mode, listener.unix_group)]
     if listener.fd is not None:
         return [socket.socket(fileno=os.dup(listener.fd))]
     raise ValueError(f"listener {listener.name} has no address")
@@ -83,17 +84,27 @@ def _open(family: int, kind: int, protocol: int, address: tuple[object, ...], *,
     return sock
 
 
-def _bind_unix(path: Path, mode: int) -> socket.socket:
+def _bind_unix(path: Path, mode: int, group: str) -> socket.socket:
+    """A bound socket with its final owner and mode; nobody can connect before, for it does not listen yet."""
     _remove_stale(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(str(path))
+        if group:
+            os.chown(path, -1, _group_id(group))
         path.chmod(mode)
     except OSError:
         sock.close()
         raise
     return sock
+
+
+def _group_id(group: str) -> int:
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise OSError(errno.EINVAL, f"no group {group!r}") from None
 
 
 def _remove_stale(path: Path) -> None:
