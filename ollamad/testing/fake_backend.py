@@ -7,13 +7,13 @@ in ``FAKE_GATE_DIR`` hold, slow or break it from outside (`fake_gates`).
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ollamad import gguf
+from ollamad.config.load import inherited_environment
 from ollamad.errors import InvalidModelFile
 from ollamad.plugin.backend import (
     Backend,
@@ -133,7 +133,7 @@ class FakeBackend(Backend):
         return FakeModel(options, gates, {key: str(value) for key, value in metadata.items()})
 
     def _own_options(self) -> FakeOptions:
-        return self._options or FakeOptions().with_values(os.environ, "FAKE_")
+        return self._options or FakeOptions().with_values(inherited_environment(), "FAKE_")
 
     def _own_gates(self, options: FakeOptions) -> Gates:
         return self._gates or Gates(Path(options.gate_dir) if options.gate_dir else None)
