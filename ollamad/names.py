@@ -59,22 +59,19 @@ class Reference:
 
 def parse_bare(text: str) -> BareName:
     """Cut *text* from right to left into parts, without defaults; never raises."""
-    tag = scheme = host = namespace = ""
-    rest = text
+    rest, tag = text, ""
     if rest.rfind(":") > rest.rfind("/"):
         rest, tag = _cut(rest, ":")
     if "/" not in rest:
-        return BareName(scheme, host, namespace, rest if rest or not tag else MISSING, tag)
+        return BareName(model=rest, tag=tag)
     rest, model = _cut(rest, "/")
     if "/" not in rest:
-        return BareName(scheme, host, rest, model, tag)
+        return BareName(namespace=rest, model=model, tag=tag)
     rest, namespace = _cut(rest, "/")
-    if "://" in rest:
-        scheme, _, host = rest.partition("://")
-        scheme, host = scheme or MISSING, host or MISSING
-    else:
-        host = rest
-    return BareName(scheme, host, namespace, model, tag)
+    if "://" not in rest:
+        return BareName(host=rest, namespace=namespace, model=model, tag=tag)
+    scheme, _, host = rest.partition("://")
+    return BareName(scheme or MISSING, host or MISSING, namespace, model, tag)
 
 
 def _cut(text: str, separator: str) -> tuple[str, str]:

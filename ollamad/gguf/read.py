@@ -62,10 +62,11 @@ class _Reader:
         metadata = self._metadata(n_keys)
         alignment = _alignment(metadata)
         rows = self._tensors(n_tensors)
+        self._window.check_limit()
         data_offset = -(-self._window.offset // alignment) * alignment
+        metadata["general.parameter_count"] = _parameter_count(rows)
         for tensor in rows:
             self._check_end(tensor, data_offset)
-        metadata["general.parameter_count"] = _parameter_count(rows)
         return Header(
             version=version,
             byte_order=byte_order,

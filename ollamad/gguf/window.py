@@ -76,7 +76,7 @@ class Window:
         if length > self.remaining():
             raise self.end_of_file()
         if length > _WINDOW_BYTES:
-            self._check_limit(length)
+            self.check_limit(length)
             data = os.pread(self._descriptor, length, self.offset)
             if len(data) != length:
                 raise self.end_of_file()
@@ -112,7 +112,7 @@ class Window:
         if length > self.remaining():
             raise self.end_of_file()
         self.offset += length
-        self._check_limit(0)
+        self.check_limit()
 
     def skip_strings(self, count: int) -> None:
         """Step over *count* strings: a loop over their lengths alone, about 0.1 µs each."""
@@ -139,7 +139,8 @@ class Window:
             f"GGUF string length {length} exceeds maximum {self._limits.string_bytes} at offset {offset}"
         )
 
-    def _check_limit(self, length: int) -> None:
+    def check_limit(self, length: int = 0) -> None:
+        """Refuse a header that goes on for more than the limit, *length* bytes from the cursor included."""
         if self.offset + length > self._limits.header_bytes:
             raise InvalidModelFile(
                 f"GGUF header exceeds maximum {self._limits.header_bytes} bytes at offset {self.offset}"
@@ -150,7 +151,7 @@ class Window:
         index = self.offset - self._start
         if index >= 0 and index + length <= len(self._bytes):
             return index
-        self._check_limit(length)
+        self.check_limit(length)
         if self.offset + length > self.size_bytes:
             raise self.end_of_file()
         self._bytes = os.pread(self._descriptor, max(length, _WINDOW_BYTES), self.offset)
