@@ -256,7 +256,7 @@ SCHEDULER = (
         applies="next load",
         unit="bytes",
         minimum=0,
-        maximum=2**63 - 1,
+        maximum=1 << 50,
     ),
     Option(
         "scheduler.gpu_overhead_bytes",
@@ -267,7 +267,7 @@ SCHEDULER = (
         variable="OLLAMA_GPU_OVERHEAD",
         unit="bytes",
         minimum=0,
-        maximum=2**63 - 1,
+        maximum=1 << 50,
     ),
     Option(
         "scheduler.spread",
