@@ -391,6 +391,9 @@ class _LlamaContext(Context):
 class _GenerateContext(_LlamaContext):
     def __init__(self, model: Any, vocab: Any, ctx_len: int, slots: int, spec: LoadSpec) -> None:
         super().__init__(model, vocab, ctx_len, slots, spec)
+        if not self._memory:  # an encoder: there is nothing to continue from
+            self.close()
+            raise ModelRejected("this model does not generate text")
         self.can_share_prefix = self.can_cut = self._movable
         self.can_shift = self._movable and bool(_c.llama_memory_can_shift(self._memory))
         self._n_vocab = int(_c.llama_vocab_n_tokens(vocab))
@@ -443,9 +446,9 @@ class _EmbedContext(_LlamaContext):
 
     def _parameters(self, ctx_len: int, slots: int, spec: LoadSpec) -> Any:
         parameters = super()._parameters(ctx_len, slots, spec)
-        # The largest input must fit into one physical batch: it is never split.
-        size = max(spec.n_batch, ctx_len)
-        parameters.n_ctx = -(-size // _CELLS_MULTIPLE) * _CELLS_MULTIPLE
+        # An input must fit into one physical batch: it is never split.
+        size = min(spec.n_batch, ctx_len * slots)
+        parameters.n_ctx = -(-max(size, ctx_len) // _CELLS_MULTIPLE) * _CELLS_MULTIPLE
         parameters.n_batch = parameters.n_ubatch = size
         parameters.n_seq_max = min(_MAX_SEQUENCES, size)
         parameters.n_outputs_max = size
@@ -491,10 +494,10 @@ class _NativeBatch:
     """A llama_batch over arrays that live as long as the context: filling is four slice assignments."""
 
     def __init__(self, room: int) -> None:
-        self._tokens = (ctypes.c_int32 * room)()
-        self._positions = (ctypes.c_int32 * room)()
-        self._ids = (ctypes.c_int32 * room)()
-        self._outputs = (ctypes.c_int8 * room)()
+        self._tokens: Any = (ctypes.c_int32 * room)()
+        self._positions: Any = (ctypes.c_int32 * room)()
+        self._ids: Any = (ctypes.c_int32 * room)()
+        self._outputs: Any = (ctypes.c_int8 * room)()
         counts = (ctypes.c_int32 * room)(*([1] * room))
         pointer = ctypes.POINTER(ctypes.c_int32)
         start, size = ctypes.addressof(self._ids), ctypes.sizeof(ctypes.c_int32)

@@ -8,7 +8,6 @@ from pathlib import Path
 from ollamad.plugin import Backend, Device, LoadProgress, LoadSpec, Model, hookimpl
 from ollamad_llama.offload import offload_of
 
-
 #: Name of the ggml registry. Source: ggml-cuda.h, GGML_CUDA_NAME.
 REGISTRY = "CUDA"
 

@@ -83,7 +83,7 @@ def without_paths(words: str, paths: Sequence[str]) -> str:
 
 
 def device_of(buffer: str) -> str:
-    """The device that a buffer's name stands for: ``CUDA0_Mapped`` is ``CUDA0``, ``CUDA_Host`` and ``BLAS`` are ``CPU``."""
+    """The device that holds a buffer: ``CUDA0_Mapped`` is on ``CUDA0``, ``CUDA_Host`` and ``BLAS`` on ``CPU``."""
     for suffix in _SUFFIXES:
         buffer = buffer.removesuffix(suffix)
     if buffer == "BLAS" or buffer.startswith("CPU") or buffer.endswith("_Host"):
