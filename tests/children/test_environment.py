@@ -1,0 +1,18 @@
+"""What a child sees of our environment."""
+
+from ollamad.children.environment import child_environment
+
+
+def test_only_allowed_variables_pass() -> None:
+    """Paths, locale, devices and native libraries pass; keys, sockets and our own options do not."""
+    names = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "HIP_X", "ROCR_X", "GGML_X")
+    more = ("LLAMA_ARG_FIT_TARGET", "FAKE_STEP_US", "PYTHONPATH", "OMP_NUM_THREADS")
+    allowed = dict.fromkeys(names + more, "x")
+    refused = dict.fromkeys(("NOTIFY_SOCKET", "WATCHDOG_USEC", "OLLAMA_HOST", "OPENAI_API_KEY", "HTTPS_PROXY"), "x")
+    seen = child_environment(allowed | refused)
+    assert seen == {**allowed, "OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
+
+
+def test_the_user_may_overrule_our_defaults() -> None:
+    """A variable that the user set is kept."""
+    assert child_environment({"OMP_WAIT_POLICY": "active"})["OMP_WAIT_POLICY"] == "active"
