@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -12,6 +13,8 @@ from typing import Literal
 from ollamad.engine.thread import EngineThread, OnFatal
 from ollamad.engine.work import Counters
 from ollamad.plugin.backend import Context
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +76,16 @@ class EmbedEngine(EngineThread):
 
     def _accept(self, work_id: str, inputs: Sequence[Sequence[int]], done: EmbedDone) -> None:
         longest = max(map(len, inputs), default=0)
+        if not all(map(len, inputs)):
+            _tell(done, EmbedOutcome("failed", error="an input has no tokens"))
+            return
         if longest > self._context.n_batch:
             # The words are llama-server's: a client may look for "too large".
             limit = f"increase the physical batch size (current batch size: {self._context.n_batch})"
             error = f"input ({longest} tokens) is too large to process. {limit}"
-            done(EmbedOutcome("failed", error=error, too_long=True))
+            _tell(done, EmbedOutcome("failed", error=error, too_long=True))
         elif not inputs:
-            done(EmbedOutcome("done"))
+            _tell(done, EmbedOutcome("done"))
         else:
             self._requests.append(_Request(work_id, inputs, done, self._clock()))
 
@@ -87,7 +93,7 @@ class EmbedEngine(EngineThread):
         for request in self._requests:
             if request.id == work_id:
                 self._requests.remove(request)
-                request.done(EmbedOutcome("cancelled"))
+                _tell(request.done, EmbedOutcome("cancelled"))
                 return
 
     def _step(self) -> bool:
@@ -119,11 +125,18 @@ class EmbedEngine(EngineThread):
     def _finish(self, request: _Request) -> None:
         tokens = sum(map(len, request.inputs))
         elapsed_ns = self._clock() - request.started_ns
-        request.done(EmbedOutcome("done", tuple(request.vectors), tokens, elapsed_ns))
+        _tell(request.done, EmbedOutcome("done", tuple(request.vectors), tokens, elapsed_ns))
 
     def _abandon(self, error: BaseException | None) -> None:
         while self._requests:
-            self._requests.popleft().done(_abandoned(error))
+            _tell(self._requests.popleft().done, _abandoned(error))
+
+
+def _tell(done: EmbedDone, outcome: EmbedOutcome) -> None:
+    try:
+        done(outcome)
+    except Exception:  # nobody is left to tell; the other requests go on
+        log.exception("an embedding's listener failed")
 
 
 def _abandoned(error: BaseException | None) -> EmbedOutcome:
