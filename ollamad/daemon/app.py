@@ -16,13 +16,12 @@ from ollamad.config.sections import Config, Explained
 from ollamad.daemon.devices import device_finder
 from ollamad.daemon.listening import CannotListen, bound_text, listen
 from ollamad.daemon.notify import Notify
-from ollamad.daemon.plugins import Plugins, admin_group, load_plugins, tell_failed
+from ollamad.daemon.plugins import Plugins, load_plugins, tell_failed
 from ollamad.daemon.request_line import RequestLines
 from ollamad.daemon.settings import http_settings, model_settings, scheduler_settings, tcp_listeners
 from ollamad.daemon.supervisor import Supervisor
 from ollamad.daemon.upkeep import tidy
 from ollamad.errors import InvalidModelFile
-from ollamad.http.authorize import AuthorizeLocal
 from ollamad.http.limits import raise_descriptor_limit
 from ollamad.http.listener import Bound
 from ollamad.http.origins import Origins
@@ -150,7 +149,6 @@ async def start(config: Config) -> Daemon:
         http_settings(config.server),
         access_log=RequestLines(enabled=config.logging.requests),
         spawn=supervisor.spawn,
-        authorize=AuthorizeLocal(os.geteuid(), admin_group(attached)),
         metrics=REGISTRY.render,
     )
     plugins.join_routes(attached, table)

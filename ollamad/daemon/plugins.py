@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import grp
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,16 +78,6 @@ def _check_section(plugins: Plugins, record: Record, config: Config) -> None:
         return
     plugins.settings[record.name] = settings
     plugins.notes += notes
-
-
-def admin_group(attached: Sequence[Attached]) -> int | None:
-    """The group whose members may use admin routes: that of a Unix listener, None if no listener names one."""
-    for listener in [one for part in attached for one in part.listeners if one.unix_group]:
-        try:
-            return grp.getgrnam(listener.unix_group).gr_gid
-        except KeyError:
-            continue  # opening the listener fails, and says so
-    return None
 
 
 def tell_failed(name: str, reason: str) -> None:
