@@ -31,7 +31,9 @@ from ollamad.wire.messages import (
 
 _URGENT = frozenset({Hello, Cancel, Pause, Ping, Pong, Stop})
 _OF_A_REQUEST = frozenset({Submit, Delta, Done, Failed})
-_RECEIVE_BYTES = 256 * 1024
+#: One buffer per connection, used again for each read: asyncio's own protocol allocates 256 KiB a time, which cost
+#: 0.4 ms here, ten times the rest of a step's work.
+_RECEIVE_BYTES = 64 * 1024
 #: A sender of the child waits while this much is unsent: the daemon always reads, unless it is stopped.
 _UNSENT_LIMIT_BYTES = 8 * 1024 * 1024
 
@@ -48,7 +50,7 @@ def _put(queue: PieceQueue, messages: Iterable[Down | Up]) -> None:
         queue.put(payload, lane, urgent=type(message) in _URGENT)
 
 
-class MessageStream(asyncio.Protocol):
+class MessageStream(asyncio.BufferedProtocol):
     """The daemon's end. Give it to ``loop.create_connection(lambda: stream, sock=...)``.
 
     `on_messages` is called once per read with all messages that it completed; `on_closed` once, with the
@@ -60,6 +62,7 @@ class MessageStream(asyncio.Protocol):
         self._on_messages = on_messages
         self._on_closed = on_closed
         self._decoder = FrameDecoder()
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._queue = PieceQueue()
         self._transport: asyncio.Transport | None = None
         self._blocked = False
@@ -98,13 +101,16 @@ class MessageStream(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=PIECE_BYTES)
         self.send(Hello(PROTOCOL_VERSION))
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._reason is not None:
             return
         messages: list[Up] = []
         error = ""
         try:
-            for payload in self._decoder.feed(data):
+            for payload in self._decoder.feed(bytes(self._buffer[:nbytes])):
                 message = cast(Up, decode(payload, down=False))
                 if self._greeted:
                     messages.append(message)
@@ -147,6 +153,7 @@ class SocketChannel:
         sock.setblocking(True)
         self._sock = sock
         self._decoder = FrameDecoder()
+        self._buffer = memoryview(bytearray(_RECEIVE_BYTES))
         self._received: deque[Down] = deque()
         self._queue = PieceQueue()
         self._changed = threading.Condition()
@@ -195,11 +202,12 @@ class SocketChannel:
         """
         while not self._received:
             try:
-                data = self._sock.recv(_RECEIVE_BYTES)
+                size = self._sock.recv_into(self._buffer)
             except ConnectionError:
                 return None
-            if not data:
+            if not size:
                 return None
+            data = bytes(self._buffer[:size])
             self._received.extend(cast(Down, decode(payload, down=True)) for payload in self._decoder.feed(data))
         return self._received.popleft()
 
