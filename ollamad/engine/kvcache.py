@@ -78,6 +78,10 @@ class KVCache:
 
     Holds: a cell is free or held; used plus free cells are ``n_cells``; running sequences are never
     evicted. Operations pile up in ``operations``, in order, and must be done before the next decode.
+
+    Finished sequences are kept until their cells are needed. That is not free: llama.cpp's unified cache attends
+    over all used cells, and the demo model (2 cores, 16,384 cells) makes 1,000 tokens/s with 2,000 cells kept,
+    700 with 8,000, 250 with 16,000.
     """
 
     def __init__(self, n_cells: int, n_sequences: int, *, can_share: bool, can_cut: bool, can_shift: bool) -> None:
