@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from ollamad.errors import CapabilityMissing, LoadFailed, RunnerFailed, Unsupported
+from ollamad.errors import CapabilityMissing, LoadFailed, RunnerFailed
 from ollamad.names import full
 from ollamad.plugin.frontend import (
     Answer,
@@ -31,10 +31,9 @@ from ollamad.service.answer import RunnerAnswer, RunnerEvents, translate
 from ollamad.service.assembly import chat_messages, generate_messages
 from ollamad.service.embedding import explain_embedding_failure
 from ollamad.service.options import ResolvedOptions, bounded_num_predict, resolve_options
+from ollamad.service.unrendered import refuse_unrendered
 from ollamad.types import ResolvedModel
 from ollamad.wire.messages import Chat, Done, Embed, Generate, Render, Task
-
-GO_TEMPLATES = "Go templates are not available in this version of ollamad"
 
 OLD_VISION_MODEL = (
     "'llama3.2-vision' is no longer compatible with your version of Ollama and has been replaced by a newer version. "
@@ -230,8 +229,7 @@ def _generate_task(request: InferenceRequest, options: ResolvedOptions) -> Gener
     )
     if request.raw:
         return task
-    if request.model.prompt_path == "go":
-        raise Unsupported(GO_TEMPLATES)
+    refuse_unrendered(request.model)
     task = replace(task, prefix_tokens=request.prefix_tokens, wants_context=True)
     if request.model.prompt_path == "none":
         return task
@@ -240,8 +238,7 @@ def _generate_task(request: InferenceRequest, options: ResolvedOptions) -> Gener
 
 def _chat_task(request: InferenceRequest, options: ResolvedOptions) -> Chat:
     """An answer to messages; a model without a template gets the runner's common one."""
-    if request.model.prompt_path == "go":
-        raise Unsupported(GO_TEMPLATES)
+    refuse_unrendered(request.model)
     return Chat(
         messages=chat_messages(request),
         parameters=options.sampling,
