@@ -6,9 +6,8 @@ Source: models contract 4.7, 4.8, http contract 8.12.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -32,6 +31,7 @@ from ollamad.service.model_facts import file_facts
 from ollamad.service.off_loop import off_loop
 from ollamad.service.resolve import Resolver
 from ollamad.store import Layer, Manifest, Store, encode_config, encode_messages, encode_parameters
+from ollamad.store.blobs import Pins
 from ollamad.store.manifests import (
     ADAPTER_MEDIA_TYPE,
     CONFIG_MEDIA_TYPE,
@@ -76,11 +76,12 @@ class _Taken:
 
 @dataclass(slots=True)
 class _Recipe:
-    """A model in the making."""
+    """A model in the making. ``replaced`` are inherited bodies that something given took the place of."""
 
     layers: list[_Taken] = field(default_factory=list)
     config: ModelConfig = ModelConfig()
     parameters: dict[str, Any] = field(default_factory=dict)
+    replaced: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ class Creator:
     async def _create(self, request: CreateRequest, name: ModelName) -> AsyncIterator[TransferProgress]:
         reference = source_reference(request)
         recipe = _Recipe()
-        with ExitStack() as pins:
+        with self._store.pinned() as pins:
             if reference is not None:
                 await off_loop(self._take_model, recipe, reference, pins)
             else:
@@ -130,11 +131,13 @@ class Creator:
                 yield TransferProgress(taken.status)
             yield TransferProgress("writing manifest")
             await off_loop(self._publish, name, manifest)
+        # Only now, when they are held no more, and also without pruning: they were this model's alone.
+        await off_loop(self._store.remove_unreferenced, recipe.replaced)
         yield TransferProgress("success")
 
     # --- where the layers come from
 
-    def _take_model(self, recipe: _Recipe, reference: Reference, pins: ExitStack) -> None:
+    def _take_model(self, recipe: _Recipe, reference: Reference, pins: Pins) -> None:
         """Take over every layer of another model, and of its config what is no fact of the file."""
         try:
             found = self._resolver.find(reference)
@@ -144,14 +147,17 @@ class Creator:
                 "and pulling is not available in this version of ollamad",
                 field="from",
             ) from None
+        if found.source.config(found.manifest).remote_host:
+            raise Unsupported("remote models are not available in this version of ollamad", field="from")
         manifest = found.manifest
-        pins.enter_context(self._store.pinned(manifest.digests()))
+        for digest in manifest.digests():
+            pins.add(digest)
         if found.source.kind == "demo":
             self._demo.materialise(self._store)
         content = self._resolver.content(found)
         parent = short(found.name)
         for layer in manifest.layers:
-            self._touch(layer.digest)
+            _use(pins, layer.digest)
             recipe.layers.append(_Taken(replace(layer, from_name=parent)))
         inherited = content.config
         recipe.parameters = dict(content.parameters)
@@ -164,7 +170,7 @@ class Creator:
         )
 
     async def _take_files(
-        self, recipe: _Recipe, request: CreateRequest, pins: ExitStack
+        self, recipe: _Recipe, request: CreateRequest, pins: Pins
     ) -> AsyncGenerator[TransferProgress, None]:
         files = request.files or {}
         if not await off_loop(self._are_gguf, files):
@@ -199,11 +205,10 @@ class Creator:
         except (InvalidRequest, OSError):
             return b""
 
-    def _read_upload(self, file_name: str, digest: str, pins: ExitStack) -> _Upload:
+    def _read_upload(self, file_name: str, digest: str, pins: Pins) -> _Upload:
         """Read an uploaded file's header, and keep the blob until this create ends."""
         path = self._store.blob_path(digest)
-        pins.enter_context(self._store.pinned((digest,)))
-        self._touch(digest)
+        _use(pins, digest)
         if self._magic(digest) not in _MAGICS:
             raise InvalidRequest("supplied file was not in GGUF format", field="files")
         header = read_header(path)
@@ -212,13 +217,6 @@ class Creator:
         # Digests are written in one spelling, however the client wrote this one.
         digest = digest.lower().replace("-", ":")
         return _Upload(file_name, digest, path, path.stat().st_size, header, file_facts(header).facts)
-
-    def _touch(self, digest: str) -> None:
-        try:
-            self._store.touch_blob(digest)
-        except BlobNotFound as error:
-            # No mistake of a name: the request is well-formed, its file is gone or never came.
-            raise StoreError(str(error)) from None
 
     async def _open_natively(self, path: Path) -> None:
         try:
@@ -230,7 +228,7 @@ class Creator:
 
     # --- what the request adds
 
-    def _finish_layers(self, recipe: _Recipe, request: CreateRequest, pins: ExitStack) -> None:
+    def _finish_layers(self, recipe: _Recipe, request: CreateRequest, pins: Pins) -> None:
         """Fill the config from request and files, and put the request's own layers at the end."""
         config = recipe.config
         config = replace(
@@ -247,32 +245,16 @@ class Creator:
                 facts = self._resolver.facts.read(digest, self._store.blob_path(digest)).facts
                 recipe.config = _with_facts(recipe.config, facts, parameters)
         parameters = {**recipe.parameters, **parameters}
-        self._replace(recipe, (TEMPLATE_MEDIA_TYPE, PROMPT_MEDIA_TYPE), _texts(request.template), pins)
-        self._replace(recipe, (SYSTEM_MEDIA_TYPE,), _texts(request.system), pins)
-        self._append(recipe, LICENSE_MEDIA_TYPE, _texts(*request.licenses), pins)
+        _replace(recipe, (TEMPLATE_MEDIA_TYPE, PROMPT_MEDIA_TYPE), _texts(request.template), pins)
+        _replace(recipe, (SYSTEM_MEDIA_TYPE,), _texts(request.system), pins)
+        _append(recipe, LICENSE_MEDIA_TYPE, _texts(*request.licenses), pins)
         # Parameters are written anew even where nothing changes, which puts them behind inherited messages.
-        self._replace(recipe, (PARAMS_MEDIA_TYPE,), [encode_parameters(parameters)] if parameters else [], pins)
+        _replace(recipe, (PARAMS_MEDIA_TYPE,), [encode_parameters(parameters)] if parameters else [], pins)
         messages = [encode_messages(request.messages)] if request.messages else []
-        self._replace(recipe, (MESSAGES_MEDIA_TYPE,), messages, pins)
+        _replace(recipe, (MESSAGES_MEDIA_TYPE,), messages, pins)
 
-    def _replace(self, recipe: _Recipe, media_types: tuple[str, ...], bodies: Sequence[bytes], pins: ExitStack) -> None:
-        """Put *bodies* in the place of all layers of *media_types*; without any, what is there stays."""
-        if bodies:
-            recipe.layers = [taken for taken in recipe.layers if taken.layer.media_type not in media_types]
-            self._append(recipe, media_types[0], bodies, pins)
-
-    def _append(self, recipe: _Recipe, media_type: str, bodies: Iterable[bytes], pins: ExitStack) -> None:
-        for body in bodies:
-            recipe.layers.append(self._write(media_type, body, pins))
-
-    def _write(self, media_type: str, body: bytes, pins: ExitStack) -> _Taken:
-        # Pinned before it is there: nobody may take it for forgotten in between.
-        pins.enter_context(self._store.pinned((f"sha256:{hashlib.sha256(body).hexdigest()}",)))
-        written = self._store.write_blob(body)
-        return _Taken(Layer(media_type, written.digest, written.size_bytes), written.created)
-
-    def _write_config(self, recipe: _Recipe, pins: ExitStack) -> Manifest:
-        config = self._write(CONFIG_MEDIA_TYPE, encode_config(recipe.config), pins)
+    def _write_config(self, recipe: _Recipe, pins: Pins) -> Manifest:
+        config = _write(CONFIG_MEDIA_TYPE, encode_config(recipe.config), pins)
         return Manifest(config.layer, tuple(taken.layer for taken in recipe.layers))
 
     def _publish(self, name: ModelName, manifest: Manifest) -> None:
@@ -282,6 +264,33 @@ class Creator:
             raise StoreError(str(error)) from None
         except InvalidName as error:
             raise AssertionError("the name was checked before anything else") from error
+
+
+def _use(pins: Pins, digest: str) -> None:
+    """Keep a blob that should be there."""
+    try:
+        pins.use(digest)
+    except BlobNotFound as error:
+        # No mistake of a name: the request is well-formed, its file is gone or never came.
+        raise StoreError(str(error)) from None
+
+
+def _replace(recipe: _Recipe, media_types: tuple[str, ...], bodies: Sequence[bytes], pins: Pins) -> None:
+    """Put *bodies* in the place of all layers of *media_types*; without any, what is there stays."""
+    if bodies:
+        recipe.replaced |= {taken.layer.digest for taken in recipe.layers if taken.layer.media_type in media_types}
+        recipe.layers = [taken for taken in recipe.layers if taken.layer.media_type not in media_types]
+        _append(recipe, media_types[0], bodies, pins)
+
+
+def _append(recipe: _Recipe, media_type: str, bodies: Iterable[bytes], pins: Pins) -> None:
+    for body in bodies:
+        recipe.layers.append(_write(media_type, body, pins))
+
+
+def _write(media_type: str, body: bytes, pins: Pins) -> _Taken:
+    written = pins.write(body)
+    return _Taken(Layer(media_type, written.digest, written.size_bytes), written.created)
 
 
 def _texts(*texts: str) -> list[bytes]:

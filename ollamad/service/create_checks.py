@@ -5,6 +5,7 @@ Source: http contract 8.12, models contract 4.9.
 
 from __future__ import annotations
 
+import math
 import posixpath
 from collections.abc import Mapping
 from dataclasses import replace
@@ -115,7 +116,7 @@ def _clean_path(url: SplitResult, text: str) -> str:
 def _length(key: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise InvalidRequest(f'info field "{key}" must be a number', field="info")
-    if value < 0 or value != int(value):
+    if not math.isfinite(value) or value < 0 or value != int(value):
         raise InvalidRequest(f'info field "{key}" must be a non-negative integer', field="info")
     return int(value)
 

@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-_ACTION = re.compile(r"\{\{-?\s*(/\*.*?\*/|(?:\"(?:\\.|[^\"\\])*\"|`[^`]*`|[^\"`])*?)\s*-?\}\}", re.DOTALL)
-_STRING = re.compile(r"\"(?:\\.|[^\"\\])*\"|`[^`]*`")
+_SPACE = " \t\r\n"
+_MARK = re.compile(r"[\"`]|\}\}")
+_REST_OF_TEXT = {'"': re.compile(r"(?:[^\"\\]|\\.)*+\"", re.DOTALL), "`": re.compile(r"[^`]*+`")}
+_STRING = re.compile(r"\"(?:[^\"\\]|\\.)*+\"|`[^`]*+`", re.DOTALL)
 _FIELD = re.compile(r"\.([^\W\d]\w*)")
 _OPENERS = frozenset(("if", "range", "with", "block", "define"))
 
@@ -75,7 +77,7 @@ def _lists(text: str) -> Iterator[tuple[list[str | _Mention], bool]]:
         elif word == "end" and len(stack) > 1:
             block = stack.pop()
             yield block.nodes, block.over_messages
-        elif not part.text.startswith("/*"):
+        elif part.text:
             stack[-1].nodes.append(mention)
     for block in reversed(stack):
         yield block.nodes, block.over_messages
@@ -83,27 +85,52 @@ def _lists(text: str) -> Iterator[tuple[list[str | _Mention], bool]]:
 
 @dataclass(frozen=True, slots=True)
 class _Action:
+    """What stands between braces, without trim marks; "" for a comment."""
+
     text: str
 
 
 def _parts(text: str) -> Iterator[str | _Action]:
-    """Texts, trimmed where the template says so, and actions; empty texts are no nodes."""
+    """Texts, trimmed where the template says so, and actions; empty texts are no nodes.
+
+    One pass: what is never closed ends the reading, or a hostile template would take quadratic time.
+    """
     position, trim = 0, False
-    for match in _ACTION.finditer(text):
-        piece = text[position : match.start()]
-        piece = piece.lstrip(" \t\r\n") if trim else piece
-        piece = piece.rstrip(" \t\r\n") if match.group().startswith("{{-") else piece
+    while (start := text.find("{{", position)) >= 0 and (end := _end(text, start + 2)) >= 0:
+        piece = text[position:start]
+        piece = piece.lstrip(_SPACE) if trim else piece
+        inner = text[start + 2 : end]
+        if inner.startswith("-"):
+            piece, inner = piece.rstrip(_SPACE), inner[1:]
         if piece:
             yield piece
-        yield _Action(match[1])
-        position, trim = match.end(), match.group().endswith("-}}")
-    rest = text[position:].lstrip(" \t\r\n") if trim else text[position:]
+        trim = inner.endswith("-")
+        inner = (inner[:-1] if trim else inner).strip(_SPACE)
+        yield _Action("" if inner.startswith("/*") else inner)
+        position = end + 2
+    rest = text[position:].lstrip(_SPACE) if trim else text[position:]
     if rest:
         yield rest
 
 
+def _end(text: str, start: int) -> int:
+    """Where the action that starts at *start* has its closing braces, -1 if nowhere."""
+    if text[start : start + 16].lstrip("-").lstrip(_SPACE).startswith("/*"):
+        close = text.find("*/", start)
+        return text.find("}}", close) if close >= 0 else -1
+    at = start
+    while mark := _MARK.search(text, at):
+        if mark[0] == "}}":
+            return mark.start()
+        rest = _REST_OF_TEXT[mark[0]].match(text, mark.end())
+        if rest is None:
+            return -1
+        at = rest.end()
+    return -1
+
+
 def _actions(text: str) -> Iterator[str]:
-    return (match[1] for match in _ACTION.finditer(text) if not match[1].startswith("/*"))
+    return (part.text for part in _parts(text) if isinstance(part, _Action))
 
 
 def _fields(action: str) -> list[str]:

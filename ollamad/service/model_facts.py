@@ -67,8 +67,8 @@ def file_facts(header: Header) -> FileFacts:
     return FileFacts(
         facts=facts(header),
         listed=listed_facts(header),
-        has_audio_encoder=header.get("has_audio_encoder") is True,
-        projector_type=str(header.get("vision.projector_type") or header.get("projector_type") or ""),
+        has_audio_encoder=header.flag("has_audio_encoder"),
+        projector_type=header.text("vision.projector_type") or header.text("projector_type"),
     )
 
 

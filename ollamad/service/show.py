@@ -5,17 +5,15 @@ Source: models contract 4.4, 5.7.
 
 from __future__ import annotations
 
-import math
-import struct
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ollamad.errors import CloudDisabled
-from ollamad.gguf import Array, Header, Value, read_header, tensor_type_name
+from ollamad.gguf import Array, Header, Value, read_header
 from ollamad.modelfile import Command, dump
-from ollamad.modelfile.parameters import shortest_float32
 from ollamad.plugin import ShownModel
 from ollamad.service import go_values
 from ollamad.service.resolve import Resolver
@@ -24,6 +22,7 @@ from ollamad.store.manifests import MODEL_MEDIA_TYPE
 from ollamad.types import ModelConfig, ResolvedModel, WeightsRef
 
 DEFAULT_TEMPLATE = "{{ .Prompt }}"
+_BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 _HIDDEN_KEYS = frozenset(("general.name", "tokenizer.chat_template"))
 
 
@@ -150,23 +149,22 @@ def _value(value: Value, *, verbose: bool) -> Any:
     if isinstance(value, Array):
         if not value.length:
             return []
-        return [_single(item) for item in value.values] if verbose and value.values is not None else None
-    return _single(value)
-
-
-def _single(value: Any) -> Any:
-    """A value; a 32-bit float takes the fewest digits, as Go prints it: 1e-06, not 9.999999974752427e-07."""
-    if not isinstance(value, float) or not math.isfinite(value):
-        return value
-    try:
-        narrow = struct.unpack("<f", struct.pack("<f", value))[0] == value
-    except OverflowError:
-        return value
-    return shortest_float32(value) if narrow else value
+        return list(value.values) if verbose and value.values is not None else None
+    return value
 
 
 def _tensors(header: Header) -> tuple[dict[str, Any], ...]:
+    """The tensors in the order in which llama.cpp writes them: without a block first, then by block and name.
+
+    Ollama passes what it is given through llama.cpp's quantizer, which leaves this order in the file; here the
+    file stays as it came. Source: recorded (library/show-native), llama-model-loader.h, weight_name_comparer.
+    """
     return tuple(
-        {"name": tensor.name, "type": tensor_type_name(tensor.type), "shape": list(tensor.shape)}
-        for tensor in header.tensors
+        {"name": tensor.name, "type": tensor.type_name, "shape": list(tensor.shape)}
+        for tensor in sorted(header.tensors, key=lambda tensor: (_block(tensor.name), tensor.name.encode()))
     )
+
+
+def _block(name: str) -> int:
+    match = _BLOCK.match(name)
+    return int(match[1]) if match else -1
