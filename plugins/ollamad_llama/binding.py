@@ -227,7 +227,7 @@ class _LlamaModel(Model):
             bos_token=bos,
             eos_token=eos,
             adds_bos=bool(_c.llama_vocab_get_add_bos(vocab)),
-            adds_eos=bool(_c.llama_vocab_get_add_eos(vocab)),
+            adds_eos=bool(_c.llama_vocab_get_add_eos(vocab) or _c.llama_vocab_get_add_sep(vocab)),
             chat_template=template.decode("utf-8", "replace") if template else None,
             bos_text=self._token_text(bos),
             eos_text=self._token_text(eos),
