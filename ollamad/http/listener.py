@@ -33,12 +33,12 @@ async def bind(listener: Listener) -> list[socket.socket]:
     """Open the sockets of a listener, not yet listening.
 
     Raises:
-        OSError: EADDRINUSE and the like; nothing is left open.
+        OSError: EADDRINUSE and the like (EINVAL: no such group); nothing is left open.
     """
     if listener.tcp is not None:
         return await _bind_tcp(*listener.tcp)
     if listener.unix is not None:
-        return [_bind_unix(Path(listener.unix), listener.unix_mode, listener.unix_group)]
+        return [_bind_unix(Path(listener.unix), listener.unix_mode, _group_of(listener))]
     if listener.fd is not None:
         return [socket.socket(fileno=os.dup(listener.fd))]
     raise ValueError(f"listener {listener.name} has no address")
@@ -84,15 +84,15 @@ def _open(family: int, kind: int, protocol: int, address: tuple[object, ...], *,
     return sock
 
 
-def _bind_unix(path: Path, mode: int, group: str) -> socket.socket:
+def _bind_unix(path: Path, mode: int, group: int | None) -> socket.socket:
     """A bound socket with its final owner and mode; nobody can connect before, for it does not listen yet."""
     _remove_stale(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.bind(str(path))
-        if group:
-            os.chown(path, -1, _group_id(group))
+        if group is not None:
+            os.chown(path, -1, group)
         path.chmod(mode)
     except OSError:
         sock.close()
@@ -100,11 +100,14 @@ def _bind_unix(path: Path, mode: int, group: str) -> socket.socket:
     return sock
 
 
-def _group_id(group: str) -> int:
+def _group_of(listener: Listener) -> int | None:
+    """The number of a Unix listener's group, None if it has none. Raises OSError: no such group."""
+    if not listener.unix_group:
+        return None
     try:
-        return grp.getgrnam(group).gr_gid
+        return grp.getgrnam(listener.unix_group).gr_gid
     except KeyError:
-        raise OSError(errno.EINVAL, f"no group {group!r}") from None
+        raise OSError(errno.EINVAL, f"no group {listener.unix_group!r}") from None
 
 
 def _remove_stale(path: Path) -> None:

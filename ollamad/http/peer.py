@@ -12,7 +12,7 @@ from ollamad.plugin.frontend import Principal
 #: Linux, include/uapi/asm-generic/socket.h; the socket module has no name for it. SO_PEERCRED tells the
 #: primary group only: whoever was added to a group by usermod is seen here alone.
 _SO_PEERGROUPS = 59
-#: `socket.getsockopt` gives no more than 1024 bytes; a process in more than 256 groups is told by its user and primary group.
+#: `socket.getsockopt` gives no more than 1024 bytes; of more than 256 groups none is seen.
 _GROUP_BYTES = 1024
 
 

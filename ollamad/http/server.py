@@ -39,7 +39,7 @@ class HttpServer:
         table: All routes of all frontends; it may still grow while the server runs.
         access_log: Called once per request, when it is over.
         spawn: Starts the task of a request.
-        authorize: Asked after routing.
+        authorize: Asked after routing; by default `AuthorizeLocal` without a group.
         metrics: Gives the text of ``/metrics``, which listeners of profile admin then have.
 
     Raises:
