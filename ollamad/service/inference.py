@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
-from ollamad.errors import CapabilityMissing, LoadFailed, RunnerFailed
+from ollamad.errors import CapabilityMissing, CloudDisabled, LoadFailed, RunnerFailed, Unsupported
 from ollamad.names import full
 from ollamad.plugin.frontend import (
     Answer,
@@ -110,7 +110,7 @@ class InferenceService:
 
     async def embed(self, context: RequestContext, request: EmbedRequest) -> EmbedAnswer:
         """Embed all inputs with one slot; without inputs the model is only loaded."""
-        self._refuse_old_vision(request.model)
+        self._refuse_unloadable(request.model)
         options = self._options(context, request.model, request.options)
         async with self._lease(context, request, options) as lease:
             load_ns = self._now_ns() - context.received_ns
@@ -169,12 +169,17 @@ class InferenceService:
 
     def _admit(self, context: RequestContext, model: ResolvedModel, asked: Mapping[str, Any]) -> ResolvedOptions:
         """What is checked before a request may queue."""
-        self._refuse_old_vision(model)
+        self._refuse_unloadable(model)
         if "completion" not in model.capabilities:
             raise CapabilityMissing(full(model.name), model.requested, ("completion",))
         return self._options(context, model, asked)
 
-    def _refuse_old_vision(self, model: ResolvedModel) -> None:
+    def _refuse_unloadable(self, model: ResolvedModel) -> None:
+        """Models that no runner here could load."""
+        if model.config.remote_host:
+            raise CloudDisabled
+        if not model.weights:
+            raise Unsupported("models without a GGUF are not available in this version of ollamad")
         if model.projectors and "mllama" in (model.config.model_families or ()):
             raise LoadFailed(OLD_VISION_MODEL, permanent=True)
 
