@@ -76,8 +76,6 @@ class Script:
                 say("error: still thinking")
                 Path("/proc/self/comm").write_text("hanging")
                 threading.Event().wait()
-            case "stop":
-                os.kill(os.getpid(), signal.SIGSTOP)
             case "garbage":
                 self.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" * 10)
                 threading.Event().wait()
@@ -86,11 +84,13 @@ class Script:
                 threading.Event().wait()
             case "chatty":  # signs of life only on the output
                 for _ in range(8):
-                    time.sleep(0.05)
+                    time.sleep(0.15)
                     say("still loading")
+            case "says":
+                say("just so")
             case "progress":
                 for step in range(8):
-                    time.sleep(0.05)
+                    time.sleep(0.15)
                     self.channel.send(Progress(step / 8))
             case "grandchild":
                 if os.fork() == 0:

@@ -14,7 +14,7 @@ from ollamad.errors import RunnerDied, RunnerFailed, WireError
 from ollamad.runner.stream import Limits
 from ollamad.wire.messages import Delta, Done, Generate
 
-SMALL = Limits(merge_bytes=16 * 1024, pause_bytes=64 * 1024, give_up_bytes=1024 * 1024, patience_s=0.3)
+SMALL = Limits(merge_bytes=16 * 1024, pause_bytes=64 * 1024, give_up_bytes=1024 * 1024, patience_s=0.6)
 
 
 async def events_of(stream: Any) -> list[Delta | Done]:
@@ -149,7 +149,7 @@ async def test_a_dying_runner_fails_its_own_requests(
 
 async def test_a_stopped_runner_is_taken_for_hung(hosts: Any, submit: Any) -> None:
     """SIGSTOP of a runner with requests ends in RunnerDied once its silent times are used up."""
-    connection = await hosts.start(beat_s=0.05)
+    connection = await hosts.start(beat_s=0.15)
     stream = submit(connection, "stop")
     assert await anext(stream) == Delta("r1", "last")
     with pytest.raises(RunnerDied, match=r"it gave no sign of life$"):
@@ -159,10 +159,10 @@ async def test_a_stopped_runner_is_taken_for_hung(hosts: Any, submit: Any) -> No
 
 async def test_a_long_silence_with_pongs_is_no_hang(hosts: Any, submit: Any) -> None:
     """A runner that answers pings may take as long as it likes over a prompt."""
-    connection = await hosts.start(beat_s=0.02)
+    connection = await hosts.start(beat_s=0.1)
     stream = submit(connection, "hang")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(0.9):
             await anext(stream)
     assert not connection.closed.is_set()
     await stream.aclose()
@@ -265,7 +265,7 @@ async def test_a_slow_reader_that_reads_keeps_its_request(hosts: Any, submit: An
     connection = await hosts.start(limits=SMALL)
     stream = submit(connection, "flood")
     await hosts.until(lambda: stream.paused)
-    deadline = time.monotonic() + 3 * SMALL.patience_s
+    deadline = time.monotonic() + 2 * SMALL.patience_s
     while time.monotonic() < deadline:
         assert isinstance(await anext(stream), Delta)
         with contextlib.suppress(TimeoutError):

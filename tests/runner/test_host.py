@@ -66,26 +66,22 @@ async def test_an_interpreter_that_is_not_there_is_a_failed_load(hosts: Any) -> 
 async def test_silence_in_a_load_times_out(hosts: Any) -> None:
     """A load without a sign of life is killed after the stall time-out, with the last captured error in the text."""
     with pytest.raises(LoadTimedOut, match=r"^timed out waiting for llama-server to start - error: still thinking$"):
-        await hosts.make().start(LoadSpec("hang", ()), stall_timeout_ns=SECOND // 2)
+        await hosts.make().start(LoadSpec("hang", ()), stall_timeout_ns=SECOND)
     assert hosts.children() == []
 
 
-async def test_a_stopped_runner_in_a_load_times_out(hosts: Any) -> None:
-    """SIGSTOP of a loading runner ends in the stall time-out."""
-    with pytest.raises(LoadTimedOut):
-        await hosts.make().start(LoadSpec("stop", ()), stall_timeout_ns=SECOND // 2)
-    assert hosts.children() == []
-
-
-@pytest.mark.parametrize("how", ["chatty", "progress"])
-async def test_signs_of_life_keep_a_load_going(hosts: Any, how: str) -> None:
-    """A load of 0.4 s goes on under a stall time-out of 0.3 s, as long as it prints or reports."""
+async def test_signs_of_life_keep_a_load_going(hosts: Any) -> None:
+    """Loads go on for longer than the stall time-out as long as they print or report."""
     seen: list[Progress] = []
+    loop = asyncio.get_running_loop()
     started = time.monotonic()
-    connection = await hosts.make().start(LoadSpec(how, ()), progress=seen.append, stall_timeout_ns=3 * SECOND // 10)
-    hosts.connections.append(connection)
-    assert time.monotonic() - started > 0.3
-    assert [one.fraction for one in seen] == ([step / 8 for step in range(8)] if how == "progress" else [])
+    loads = [
+        loop.create_task(hosts.make().start(LoadSpec(how, ()), progress=seen.append, stall_timeout_ns=SECOND))
+        for how in ("chatty", "progress")
+    ]
+    hosts.connections += await asyncio.gather(*loads)
+    assert time.monotonic() - started > 1
+    assert [one.fraction for one in seen] == [step / 8 for step in range(8)]
 
 
 @pytest.mark.parametrize("stall_timeout_ns", [None, 0, -1])
@@ -144,8 +140,8 @@ async def test_the_command_tells_the_child_where_and_for_whom(spawn: Any, tmp_pa
 async def test_what_a_runner_prints_is_logged_at_debug(hosts: Any, caplog: pytest.LogCaptureFixture) -> None:
     """Each line of output goes to the log when debugging."""
     with caplog.at_level(logging.DEBUG, logger="ollamad.runner"):
-        await hosts.start("chatty")
-    assert "still loading" in [getattr(record, "line", "") for record in caplog.records]
+        await hosts.start("says")
+    assert "just so" in [getattr(record, "line", "") for record in caplog.records]
 
 
 async def test_children_die_with_the_daemon(hosts: Any, tmp_path: Path) -> None:

@@ -108,7 +108,8 @@ async def test_a_load_that_fails(
 async def test_a_runner_killed_or_stopped_in_a_load(engine: Engine, hosts: Any, signum: int) -> None:
     """kill -9 ends the load at once, SIGSTOP after the stall time-out."""
     engine.gate("hold-load")
-    load = asyncio.get_running_loop().create_task(engine.start(stall_timeout_ns=SECOND // 2))
+    stall_timeout_ns = 3 * SECOND // 2 if signum == signal.SIGSTOP else None
+    load = asyncio.get_running_loop().create_task(engine.start(stall_timeout_ns=stall_timeout_ns))
     await hosts.until(lambda: engine.reached("load"))
     (pid,) = hosts.children()
     os.kill(pid, signum)
