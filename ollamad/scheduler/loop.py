@@ -88,6 +88,7 @@ class Scheduler:
         self._devices = DeviceWatch(devices, self._devices_found, self._clock, host_memory, self._log)
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[Any]] = []
+        self._closed = False
         #: Turns of the loop so far; a watchdog sees from it that the loop is alive (see `poke`).
         self.ticks = 0
 
@@ -109,7 +110,10 @@ class Scheduler:
         return True
 
     async def close(self, timeout_s: float = 10.0) -> None:
-        """Let every runner go, busy or not, and end."""
+        """Let every runner go, busy or not, and end. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
         self._send(ev.StopAsked(self._now()))
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,0 +1,29 @@
+"""What a failed load means."""
+
+from __future__ import annotations
+
+import pytest
+
+from ollamad.errors import LoadFailed, OutOfMemory
+from ollamad.scheduler.explain import MEMORY_TEXTS, explain_load_failure, is_out_of_memory
+
+
+@pytest.mark.parametrize("text", MEMORY_TEXTS)
+def test_memory_texts(text):
+    """Each of the contract's texts means memory, in any letter case and anywhere."""
+    assert is_out_of_memory(LoadFailed(f"llama: {text.upper()} at 3"))
+
+
+def test_other_errors_are_not_about_memory():
+    """The type alone is enough; other words are not."""
+    assert is_out_of_memory(OutOfMemory("no"))
+    assert not is_out_of_memory(LoadFailed("server parse failed"))
+
+
+def test_incompatible_is_said_once(model):
+    """The advice is added to a file that cannot be loaded, once, and to nothing else."""
+    once = explain_load_failure(RuntimeError("failed to load model"), model())
+    assert str(once).startswith("failed to load model: this model may be incompatible with your version of Ollama.")
+    assert explain_load_failure(once, model()) is once
+    other = RuntimeError("exit status 1")
+    assert explain_load_failure(other, model()) is other
