@@ -76,10 +76,10 @@ class Engine(EngineThread):
             EngineStopped: The engine has ended.
             QueueFull: ``max_waiting`` are waiting already.
         """
-        waiting = len(self._batcher.waiting)
+        waiting = len(self._batcher.waiting) + len(self._commands)
         if waiting >= self._max_waiting:
             raise QueueFull(waiting=waiting, limit=self._max_waiting)
-        self._post(partial(self._accept, work, listener), lambda error: listener.finished(_abandoned(error)))
+        self._post(partial(self._accept, work, listener), lambda error: _tell(work.id, listener, _abandoned(error)))
 
     def cancel(self, work_id: str) -> None:
         """End work with reason ``cancelled`` before the next step; unknown ids are those that just ended."""
@@ -111,16 +111,16 @@ class Engine(EngineThread):
     def _accept(self, work: Work, listener: Listener) -> None:
         ctx_len = min(work.ctx_len, self._ctx_len) if work.ctx_len > 0 else self._ctx_len
         if not work.tokens:  # llama-server releases the slot of an empty prompt at once
-            listener.finished(Outcome("stop"))
+            _tell(work.id, listener, Outcome("stop"))
         elif len(work.tokens) >= ctx_len:
-            listener.finished(_too_long(len(work.tokens), ctx_len))
+            _tell(work.id, listener, _too_long(len(work.tokens), ctx_len))
         else:
             try:
                 sampler = self._context.sampler(work.parameters, work.grammar)
             except BackendError:
                 raise
             except Exception as error:  # a grammar that the library refuses is its request's fault alone
-                listener.finished(Outcome("failed", error=str(error)))
+                _tell(work.id, listener, Outcome("failed", error=str(error)))
                 return
             last = work.parameters.repeat_last_n
             sampler.accept(work.tokens[-last:] if last > 0 else work.tokens if last else ())
@@ -203,16 +203,20 @@ class Engine(EngineThread):
     def _report(self, sequence: Sequence, outcome: Outcome, *, close: bool = True) -> None:
         if close:
             sequence.sampler.close()
-        try:
-            sequence.listener.finished(outcome)
-        except Exception:  # nobody is left to tell; the other streams go on
-            log.exception("listener of %s failed at its end", sequence.work.id)
+        _tell(sequence.work.id, sequence.listener, outcome)
 
     def _abandon(self, error: BaseException | None) -> None:
         outcome = _abandoned(error)
         for sequence in self._batcher.unfinished():
             ended = self._batcher.end(sequence, outcome.reason, outcome.error)
             self._report(sequence, ended, close=error is None)
+
+
+def _tell(work_id: str, listener: Listener, outcome: Outcome) -> None:
+    try:
+        listener.finished(outcome)
+    except Exception:  # nobody is left to tell; the other streams go on
+        log.exception("listener of %s failed at its end", work_id)
 
 
 def _abandoned(error: BaseException | None) -> Outcome:

@@ -185,10 +185,8 @@ class KVCache:
             return
         del holding.tokens[len(holding.cells) :]
         for other in list(self._kept.values()):
-            if other is not holding and other.key == holding.key:
-                count = len(other.cells)
-                if count <= len(holding.cells) and other.tokens == holding.tokens[:count]:
-                    self._drop(other)  # says nothing that the new one does not
+            if other is not holding and _begins(holding, other):
+                self._drop(other)  # says nothing that the new one does not
 
     def drop(self, holding: Holding) -> None:
         """A running or finished sequence is forgotten with all its cells."""
@@ -313,3 +311,14 @@ class KVCache:
                 self._spare.append(cell)
                 self.used -= 1
             self.kept_cells += (0 < after < _RUNNING) - (0 < before < _RUNNING)
+
+
+def _begins(longer: Holding, shorter: Holding) -> bool:
+    """Whether all of a finished sequence is the beginning of another; the last token is the cheapest to ask."""
+    count = len(shorter.cells)
+    return (
+        shorter.key == longer.key
+        and count <= len(longer.cells)
+        and shorter.tokens[-1] == longer.tokens[count - 1]
+        and shorter.tokens == longer.tokens[:count]
+    )

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-_BLOCK = 64
+_FIRST_BLOCK = 32
 
 
 def common_length(left: Sequence[int], right: Sequence[int], limit: int) -> int:
     """The number of leading keys, at most *limit*, in which *left* and *right* are equal.
 
-    Whole blocks are compared at once, in C; only the block with the difference is walked.
+    Slices are compared, in C: ever longer ones until one differs, then halves of that one.
     """
     limit = min(limit, len(left), len(right))
-    if limit <= 0 or left[0] != right[0]:
-        return 0
-    if left[:limit] == right[:limit]:
-        return limit
-    start = 0
-    while left[start : start + _BLOCK] == right[start : start + _BLOCK]:
-        start += _BLOCK
-    while start < limit and left[start] == right[start]:
-        start += 1
-    return min(start, limit)
+    start, block = 0, _FIRST_BLOCK
+    while start < limit:
+        end = min(start + block, limit)
+        if left[start:end] != right[start:end]:
+            return _first_difference(left, right, start, end)
+        start, block = end, 2 * block
+    return max(limit, 0)
+
+
+def _first_difference(left: Sequence[int], right: Sequence[int], start: int, end: int) -> int:
+    while end - start > 1:
+        middle = (start + end) // 2
+        if left[start:middle] == right[start:middle]:
+            start = middle
+        else:
+            end = middle
+    return start

@@ -88,8 +88,12 @@ class EngineThread(ABC):
         """
         worked = bool(self._commands)
         while self._commands:
-            run, _ = self._commands.popleft()
-            run()
+            run, abandon = self._commands.popleft()
+            try:
+                run()
+            except BaseException as error:
+                abandon(error)
+                raise
         return self._step() or worked
 
     @abstractmethod

@@ -351,6 +351,21 @@ def test_a_fatal_error_fails_everything(driver: Make, started: Callable[[Any], E
     assert [str(error) for error in fake.fatal] == ["the device is lost"]
 
 
+def test_a_sampler_that_breaks_the_library_is_fatal(driver: Make, started: Callable[[Any], Engine]) -> None:
+    """A `BackendError` while work is taken in ends the engine, and that work gets its outcome too."""
+    fake = driver()
+
+    def broken(parameters: SamplingParameters, grammar: str | None) -> Any:
+        raise BackendError("lost")
+
+    fake.context.sampler = broken
+    listener = Waiting()
+    fake.engine.submit(work("a"), listener)
+    started(fake)._thread.join(5)
+    assert listener.outcome().error == "lost"
+    assert len(fake.fatal) == 1
+
+
 def test_the_queue_is_bounded(driver: Make) -> None:
     """More than ``max_waiting`` requests without a slot are refused."""
     fake = driver(slots=1)
