@@ -32,3 +32,18 @@ def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a child may see of *environment*, with our defaults where it says nothing."""
     allowed = {name: value for name, value in environment.items() if name in _NAMES or name.startswith(_PREFIXES)}
     return {**_DEFAULTS, **allowed}
+
+
+#: Source: runtime contract, section 2.3.
+_LOGGED_NAMES = frozenset({"PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"})
+_LOGGED_PREFIXES = ("CUDA_", "ROCR_", "ROCM_", "HIP_", "HSA_", "GGML_")
+_SECRET = ("API", "KEY", "TOKEN", "SECRET", "PASSWORD", "PASS", "CREDENTIAL", "AUTH")
+
+
+def loggable(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of a child that decide about devices, with what may be a secret blanked."""
+    return {
+        name: "[redacted]" if any(word in name.upper() for word in _SECRET) else value
+        for name, value in sorted(environment.items())
+        if name in _LOGGED_NAMES or name.startswith(_LOGGED_PREFIXES)
+    }

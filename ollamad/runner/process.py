@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
+from ollamad.children.environment import loggable
 from ollamad.children.last_words import is_out_of_memory, without_paths
 from ollamad.children.process import ChildProcess
 from ollamad.errors import LoadFailed, LoadTimedOut, OutOfMemory
@@ -93,6 +95,7 @@ class RunnerProcess:
         assert self.state == "stopped"
         self.state = "starting"
         self._progress = progress
+        started = self._loop.time()
         result = "failed"
         try:
             child = await self._launch()
@@ -107,7 +110,9 @@ class RunnerProcess:
             _STARTS.add(1, result)
             if result != "ready":
                 await self._abandon()
-        self.state = "ready"
+        if self.state == "starting":  # else it has ended, or was told to, since it said that it is ready
+            self.state = "ready"
+        self._log.info("llama-server started in %.2f seconds", self._loop.time() - started)
         child.output.forget_errors()
         return self.connection
 
@@ -126,10 +131,13 @@ class RunnerProcess:
 
     async def _launch(self) -> ChildProcess:
         ours, theirs = socket.socketpair()
+        command = self._command(theirs.fileno())
+        self._log.info("starting llama-server", extra={"cmd": shlex.join(command)})
+        self._log.debug("environment", extra=loggable(self._environment))
         try:
             with theirs:
                 self._child = ChildProcess(
-                    self._command(theirs.fileno()),
+                    command,
                     environment=self._environment,
                     pass_fds=(theirs.fileno(),),
                     on_output=self._on_sign_of_life,
@@ -143,7 +151,6 @@ class RunnerProcess:
             ours.close()
             raise
         self._on_sign_of_life()
-        self._log.debug("runner started", extra={"pid": self._child.pid})
         self._spawn(self._watch(self._child), f"runner {self._child.pid}")
         await self._loop.create_connection(lambda: self.connection.wire, sock=ours)
         return self._child
@@ -208,7 +215,8 @@ class RunnerProcess:
             )
         if not asked:
             last_words = child.output.tail[-_LOGGED_CHARACTERS:]
-            self._log.warning("runner ended", extra={"pid": child.pid, "reason": reason, "last_words": last_words})
+            attributes = {"error": reason, "exit": child.returncode, "pid": child.pid, "last_words": last_words}
+            self._log.error("llama-server terminated", extra=attributes)
         if not self._loaded.done():
             self._loaded.set_result(None)
         self.connection.end(reason)

@@ -1,6 +1,6 @@
 """What a child sees of our environment."""
 
-from ollamad.children.environment import child_environment
+from ollamad.children.environment import child_environment, loggable
 
 
 def test_only_allowed_variables_pass() -> None:
@@ -16,3 +16,9 @@ def test_only_allowed_variables_pass() -> None:
 def test_the_user_may_overrule_our_defaults() -> None:
     """A variable that the user set is kept."""
     assert child_environment({"OMP_WAIT_POLICY": "active"})["OMP_WAIT_POLICY"] == "active"
+
+
+def test_the_log_shows_devices_and_no_secrets() -> None:
+    """Only what decides about devices is logged; a name that sounds of a secret has its value blanked."""
+    environment = {"PATH": "/bin", "HOME": "/root", "GGML_X": "1", "CUDA_API_KEY": "hush", "HIP_Y": "2"}
+    assert loggable(environment) == {"PATH": "/bin", "GGML_X": "1", "CUDA_API_KEY": "[redacted]", "HIP_Y": "2"}

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -112,3 +114,30 @@ async def test_an_interpreter_that_is_not_there_is_a_failure(jobs: Jobs) -> None
     """A job that cannot be started fails without a path."""
     with pytest.raises(JobFailed, match=r"^the test job cannot be started: No such file or directory$"):
         await run(jobs, "echo", interpreter="/nowhere/python")
+
+
+async def test_a_job_dies_with_the_daemon() -> None:
+    """After kill -9 of the process that runs it, a job that hangs is gone within a second."""
+    code = (
+        "import asyncio\nfrom ollamad.jobs.job import Jobs\n"
+        f"jobs = Jobs({{'PYTHONPATH': {str(HERE)!r}}}, kinds={{'test': 'job_kinds'}})\n"
+        "tell = lambda fraction, text: print(text, flush=True)\n"
+        "asyncio.run(jobs.run('test', {'what': 'hang'}, timeout_s=60, progress=tell))\n"
+    )
+    daemon = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    assert daemon.stdout is not None
+    async with asyncio.timeout(20):
+        pid = int(await daemon.stdout.readline())
+    os.kill(daemon.pid, signal.SIGKILL)
+    await daemon.wait()
+    deadline = time.monotonic() + 1
+    while lives(pid):
+        assert time.monotonic() < deadline
+        await asyncio.to_thread(os.sched_yield)
+
+
+def lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False

@@ -141,8 +141,8 @@ async def test_a_dying_runner_fails_its_own_requests(
         submit(connection, "count:1", "late")
     with pytest.raises(RunnerDied):
         await connection.ping()
-    record = next(record for record in caplog.records if record.message == "runner ended")
-    assert (record.levelno, record.reason) == (logging.WARNING, detail)
+    record = next(record for record in caplog.records if record.message == "llama-server terminated")
+    assert (record.levelno, record.error) == (logging.ERROR, detail)
     assert neighbour.running == 1
     await other.aclose()
 
