@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ollamad.engine.engine import Work
 from ollamad.engine.kvcache import Copy, Holding, KVCache, Remove, Shift
 from ollamad.plugin.backend import Batch, KVCacheFull
-from ollamad.testing.fake_context import FakeSampler, Logits, extend_digest
+from ollamad.testing.fake_context import Cell, FakeSampler, Logits, extend_digest
 from ollamad.testing.fake_options import EOS, FakeOptions
 from ollamad.types import SamplingParameters
 
@@ -81,7 +81,8 @@ class History:
         self.recorder = recorder
         self.live: dict[str, tuple[Work, Any]] = {}
         self.cancelled: set[str] = set()
-        self.order: list[str] = []
+        self.asked: list[tuple[tuple[int, ...], Any]] = []
+        self.keys: dict[Cell, str] = {}
         self.count = 0
         self.faulty = False
         decode = self.context.decode
@@ -92,6 +93,9 @@ class History:
             assert len(keys) == 1
             assert not any(s.paused for s in self.batcher.running if s.holding.id in ids)
             decode(batch)
+            for sequence_id in ids:
+                for cell in self.context.cells[sequence_id]:
+                    self.keys.setdefault(cell, *keys)
 
         self.context.decode = checked
 
@@ -114,9 +118,7 @@ class History:
             self.check()
 
     def submit(self) -> None:
-        beginning = self.rng.choice(((1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11), (1, 2, 9, 9, 9, 9), (5,)))
-        tokens = beginning[: self.rng.randint(1, len(beginning))]
-        tokens += tuple(self.rng.choices((1, 2, 3), k=self.rng.randint(0, 4)))
+        tokens = self.prompt()
         self.count += 1
         shift = self.rng.random() < 0.7
         work = Work(
@@ -131,7 +133,21 @@ class History:
         )
         listener = self.recorder()
         self.live[work.id] = (work, listener)
+        self.asked.append((tokens, listener))
         self.engine.submit(work, listener)
+
+    def prompt(self) -> tuple[int, ...]:
+        """A prompt that was asked before, a conversation that goes on, or one with a beginning that others have."""
+        if self.asked and self.rng.random() < 0.5:
+            earlier, listener = self.rng.choice(self.asked[-6:])
+            if self.rng.random() < 0.6:
+                return earlier
+            tokens = (*earlier, *listener.tokens[:-1], self.rng.randint(1, 3))
+        else:
+            beginning = self.rng.choice((tuple(range(1, self.ctx_len - 1)), (1, 2, 9, 9, 9, 9), (5,)))
+            tokens = beginning[: self.rng.randint(1, len(beginning))]
+            tokens += tuple(self.rng.choices((1, 2, 3), k=self.rng.randint(0, 2)))
+        return tokens[: self.ctx_len - self.rng.choice((0, 1, 1, 1, 2))]
 
     def check(self) -> None:
         context, cache = self.context, self.cache
@@ -150,6 +166,8 @@ class History:
             assert [cell.token for cell in cells] == holding.tokens[: len(holding.cells)]
             assert [cell.position for cell in cells] == list(range(len(cells)))
             assert len(cells) <= self.ctx_len
+            assert all(self.keys[cell] == holding.key for cell in cells)
+            assert holding.running or len(holding.tokens) == len(cells)
             digest = context._options.seed
             for cell in cells[: holding.reusable]:
                 digest = extend_digest(digest, cell.token)
