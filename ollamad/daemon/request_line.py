@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import sys
 import time
 from typing import TextIO
@@ -35,8 +36,19 @@ def request_line(record: AccessRecord, now: float) -> str:
     duration = record.duration_ns
     if duration > _MINUTE_NS:
         duration -= duration % 1_000_000_000
-    path = quoted(f" {record.path}")
+    target = f"{record.path}?{record.query}" if record.query else record.path
+    # The blank makes `quoted` quote whatever follows.
+    path = quoted(f" {target}").removeprefix('" ')
     return (
-        f"[GIN] {moment} | {record.status:>3} | {format_duration(duration):>13} | {record.context.client:>15} | "
-        f'{record.method:<7}  "{path[2:]}'
+        f"[GIN] {moment} | {record.status:>3} | {format_duration(duration):>13} | {_client(record):>15} | "
+        f'{record.method:<7}  "{path}'
     )
+
+
+def _client(record: AccessRecord) -> str:
+    """Whom the request came from; a proxy's word is believed if it is an address, as Ollama does."""
+    first = record.forwarded.partition(",")[0].strip()
+    try:
+        return str(ipaddress.ip_address(first))
+    except ValueError:
+        return record.context.client

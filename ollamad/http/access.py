@@ -12,7 +12,10 @@ CLIENT_LEFT = 499
 
 @dataclass(frozen=True, slots=True)
 class AccessRecord:
-    """One request. ``status`` 499: the client left first. ``sent_bytes`` counts the body only."""
+    """One request. ``status`` 499: the client left first. ``sent_bytes`` counts the body only.
+
+    ``forwarded`` is whom a proxy says it asks for, as the header has it: anybody can send it.
+    """
 
     context: RequestContext
     method: str
@@ -21,3 +24,5 @@ class AccessRecord:
     duration_ns: int
     sent_bytes: int
     user_agent: str = ""
+    query: str = ""
+    forwarded: str = ""

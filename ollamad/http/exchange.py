@@ -115,6 +115,8 @@ class Exchange:
             duration_ns=time.monotonic_ns() - self._context.received_ns,
             sent_bytes=self._sent,
             user_agent=self._head.headers.get("user-agent", ""),
+            query=self._head.query,
+            forwarded=self._head.headers.get("x-forwarded-for", "") or self._head.headers.get("x-real-ip", ""),
         )
 
     async def _answer(self) -> Reply | Stream:

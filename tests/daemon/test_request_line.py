@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -38,6 +39,13 @@ def test_durations(duration_ns: int, text: str) -> None:
 def test_a_path_cannot_break_the_line() -> None:
     """Quotes and control signs of a path are escaped."""
     assert request_line(record('/a"\n[GIN]'), 0).endswith('"/a\\"\\n[GIN]"')
+
+
+def test_query_and_forwarded_client() -> None:
+    """The query belongs to the path; a proxy's word for the client counts if it is an address."""
+    line = request_line(replace(record(), query="x=1&y", forwarded="192.0.2.7, 10.0.0.1"), 0)
+    assert line.endswith('|       192.0.2.7 | POST     "/api/chat?x=1&y"')
+    assert "|       127.0.0.1 |" in request_line(replace(record(), forwarded="nonsense"), 0)
 
 
 def test_lines_are_written_and_can_be_off() -> None:
