@@ -309,37 +309,38 @@ class Core:
             self._stop(run, "expired")
 
     def _start_loads(self) -> None:
-        if self.devices is None:
-            return
-        heads = sorted((next(iter(queue.values())).sequence, key) for key, queue in self._queues.items())
-        for sequence, key in heads:
-            run = self._runs.get(key)
-            if run is not None and run.state == "stopping":
-                return
-            loading = sum(other.state == "loading" for other in self.runs)
-            if loading >= max(1, self.settings.max_loading):
-                return
-            if run is None and not self._place(key, sequence):
+        """Start all loads that may start now; each try changes what is possible for the others."""
+        while self.devices is not None:
+            loading = sum(run.state == "loading" for run in self.runs)
+            head = self._next_to_load() if loading < max(1, self.settings.max_loading) else None
+            if head is None or not self._place(head):
                 return
 
-    def _place(self, key: str, sequence: int) -> bool:
-        """Start the load that the first request for *key* needs, or make room for it; False: it has to wait."""
+    def _next_to_load(self) -> Waiting | None:
+        """The first request, in order of arrival, that waits for a load; None while its last runner is leaving."""
+        heads = [next(iter(queue.values())) for queue in self._queues.values()]
+        states = {key: run.state for key, run in self._runs.items()}
+        loads = [head for head in heads if states.get(head.wish.key, "stopping") == "stopping"]
+        first = min(loads, key=lambda head: head.sequence, default=None)
+        return first if first is not None and first.wish.key not in states else None
+
+    def _place(self, head: Waiting) -> bool:
+        """Start the load that a request needs, or refuse it (True), or make room for it (False: it has to wait)."""
+        key, wish = head.wish.key, head.wish
         attempt = self._attempts.get(key, FIRST_ATTEMPT)
         staying = [run for run in self.runs if run.state != "stopping" and run.closing_at is None]
         if attempt.alone and self._runs:
             for run in self._ready():
-                self._close(run, sequence - 1, "memory for another model")
+                self._close(run, head.sequence - 1, "memory for another model")
             return False
         if len(self._runs) >= self._most_loaded():
             if len(staying) >= self._most_loaded():
-                self._evict(staying, sequence)
+                self._evict(staying, head.sequence)
             return False
-        head = next(iter(self._queues[key].values()))
-        wish = head.wish
         try:
             plan = self._plan(wish, attempt, self.runs)
             if isinstance(plan, NoRoom) and isinstance(self._plan(wish, attempt, staying), NoRoom):
-                self._evict([run for run in staying if plan.devices & run.use.keys()] or staying, sequence)
+                self._evict([run for run in staying if plan.devices & run.use.keys()] or staying, head.sequence)
         except OutOfMemory as error:
             self._refuse_waiting(key, wish, error)
             return True

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ollamad.config.sections import RunnerConfig, SchedulerConfig
-
 MINUTE_NS = 60 * 10**9
 
 
@@ -48,31 +46,3 @@ class SchedulerSettings:
     device_wait_ns: int = 30 * 10**9
     architectures: Mapping[str, str] = field(default_factory=dict)
     backend: str = "llama-cpu"
-
-
-def from_config(
-    scheduler: SchedulerConfig,
-    runner: RunnerConfig,
-    *,
-    architectures: Mapping[str, str] | None = None,
-    backend: str = "llama-cpu",
-) -> SchedulerSettings:
-    """Build the settings from the two sections, and from what the backends say of themselves."""
-    return SchedulerSettings(
-        max_queue=scheduler.max_queue,
-        max_loaded_models=scheduler.max_loaded_models,
-        num_parallel=scheduler.num_parallel,
-        keep_alive_ns=scheduler.keep_alive_ns,
-        load_timeout_ns=scheduler.load_timeout_ns,
-        max_loading=scheduler.max_loading,
-        memory_budget_bytes=scheduler.memory_budget_bytes,
-        gpu_overhead_bytes=scheduler.gpu_overhead_bytes,
-        spread=scheduler.spread,
-        flash_attention=runner.flash_attention,
-        kv_type=runner.kv_cache_type,
-        step_ms=runner.step_ms,
-        threads=runner.threads,
-        threads_batch=runner.threads_batch,
-        architectures=architectures or {},
-        backend=backend,
-    )

@@ -442,6 +442,15 @@ def test_more_than_the_budget_is_refused(harness, wish):
     assert h.states() == {"a": "ready"}
 
 
+def test_refusing_one_load_tries_the_next(harness, wish):
+    """Two who want a model that cannot fit, each in another way, are both refused at once."""
+    h = harness(memory_budget_bytes=1000)
+    h.serve("1", wish("a", 900))
+    h.ask("2", wish("b", 2000))
+    h.ask("3", wish("b", 2000, load=LoadParameters(num_ctx=256)))
+    assert list(h.refused) == ["2", "3"]
+
+
 def test_more_bytes_than_expected_push_idle_models_out(harness, wish):
     """A load that took more than the budget has left lets idle models go, not itself."""
     h = harness(memory_budget_bytes=1000)

@@ -111,7 +111,7 @@ async def test_failed_load_is_explained(rig):
     r = rig()
     r.start()
     r.host.errors = [RuntimeError("something failed to load model blah")]
-    with pytest.raises(LoadFailed, match="this model may be incompatible.*`ollama pull a:latest`"):
+    with pytest.raises(LoadFailed, match=r"this model may be incompatible.*`ollama pull a:latest`"):
         async with r.lease():
             pass
     assert r.names() == []
