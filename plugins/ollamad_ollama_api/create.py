@@ -20,7 +20,6 @@ from ollamad_ollama_api.common import translated, unavailable
 from ollamad_ollama_api.decode import CREATE, messages_of, read_request
 from ollamad_ollama_api.encode import error_line, fields, present
 from ollamad_ollama_api.errors import RECORD, Words, fail, text_of, translate
-from ollamad_ollama_api.fields import describe
 
 _WORDS = Words()
 _LATER = ("adapters", "draft_files", "draft_quantize", "remote_host")
@@ -41,7 +40,7 @@ class Create:
         progress = self._library.create(asked)
         _refuse(found)
         if (wrong := _wrong_license(found.get("license"))) is not None:
-            return fail(500, f"json: cannot unmarshal {wrong} into Go value of type []string", RECORD)
+            return fail(500, f"json: cannot unmarshal {wrong}", RECORD)
         if not found.get("stream", True):
             return await _whole(progress)
         try:
@@ -60,16 +59,17 @@ def _refuse(found: dict[str, Any]) -> None:
 
 
 def _wrong_license(given: Any) -> str | None:
-    """What Go would call the value if it is neither a text nor a list of texts."""
+    """What Go says of a value that is neither a text nor a list of texts, from the value's kind on."""
     if given is None or isinstance(given, str):
         return None
     if not isinstance(given, list):
-        return {bool: "bool", dict: "object"}.get(type(given), "number")
-    return next((_kind(item) for item in given if not isinstance(item, str | None)), None)
+        return f"{_kind(given)} into Go value of type []string"
+    wrong = next((item for item in given if not isinstance(item, str | None)), None)
+    return None if wrong is None else f"{_kind(wrong)} into Go value of type string"
 
 
-def _kind(item: Any) -> str:
-    return {dict: "object", int: "number", float: "number"}.get(type(item)) or describe(item)
+def _kind(value: Any) -> str:
+    return {dict: "object", list: "array", bool: "bool"}.get(type(value), "number")
 
 
 def _licenses(given: Any) -> tuple[str, ...]:

@@ -40,7 +40,9 @@ def keep_alive(value: Any, where: Where) -> int | None:
         if math.isinf(seconds):
             where.mismatch(f"number {value}", "float64")
             return None
-        return FOREVER if seconds < 0 else min(int(seconds * 1e9), LONGEST_NS)
+        if seconds < 0:
+            return FOREVER
+        return LONGEST_NS if seconds >= LONGEST_NS / 1e9 else int(seconds * 1e9)
     if isinstance(value, str):
         try:
             duration = parse_duration(value)

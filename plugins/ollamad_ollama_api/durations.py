@@ -32,7 +32,7 @@ def parse_duration(text: str) -> int:
         return 0
     if not rest:
         raise BadDuration(f"time: invalid duration {_quote(text)}")
-    total: int = 0
+    total = 0
     while rest:
         step = _STEP.match(rest)
         assert step is not None
@@ -52,7 +52,7 @@ def parse_duration(text: str) -> int:
 
 def _step_ns(whole: str, fraction: str, unit_ns: int) -> int:
     # 18 digits of a fraction are more than a nanosecond of an hour; Go stops there too.
-    part = int(fraction[:18] or "0") * unit_ns // 10 ** len(fraction[:18])
+    part: int = int(fraction[:18] or "0") * unit_ns // 10 ** len(fraction[:18])
     return min(int(whole[:30] or "0"), LONGEST_NS + 1) * unit_ns + part
 
 

@@ -100,29 +100,34 @@ def _rounded(values: array[float], digits: int) -> list[str]:
 def _shortest32(value: float, eight: str, seven: str) -> str:
     """Most float32 need eight digits or nine; fewer are tried only where seven are enough."""
     if _single(eight) != value:
-        return _go(f"{value:.9g}", value)
+        return _go(f"{value:.9g}", value, _LEAST_32)
     if _single(seven) != value:
-        return _go(eight, value)
+        return _go(eight, value, _LEAST_32)
     for digits in range(1, 7):
         text = f"{value:.{digits}g}"
         if _single(text) == value:
-            return _go(text, value)
-    return _go(seven, value)
+            return _go(text, value, _LEAST_32)
+    return _go(seven, value, _LEAST_32)
 
 
 def _single(text: str) -> float:
     return array("f", (float(text),))[0]
 
 
-def _go(text: str, value: float) -> str:
-    """Python's form of a number as Go's: an exponent below 1e-6 and from 1e21 only, without leading zeros."""
-    if "e" not in text and abs(value) < 1e21 and (not value or abs(value) >= 1e-6):
+#: Go compares a float32 with its bounds as float32: this one lies a little below 1e-6.
+_LEAST_32 = array("f", (1e-6,))[0]
+
+
+def _go(text: str, value: float, least: float = 1e-6) -> str:
+    """Python's form of a number as Go's: an exponent below *least* and from 1e21 only, without leading zeros."""
+    plain = not value or least <= abs(value) < 1e21
+    if plain and "e" not in text:
         return text
     sign = "-" if value < 0 else ""
     mantissa, _, exponent = text.lstrip("-").partition("e")
     whole, _, fraction = mantissa.partition(".")
     power = int(exponent or 0)
-    if 1e-6 <= abs(value) < 1e21:
+    if plain:
         return sign + (_small(whole + fraction, power) if power < 0 else (whole + fraction).ljust(power + 1, "0"))
     if not exponent:
         power = len(whole) - 1
