@@ -12,8 +12,10 @@ from typing import Any
 from ollamad.gguf import Header, facts, read_header
 from ollamad.types import ModelFacts
 
-#: More files than any library has models; an entry is a few hundred bytes and its chat template.
+#: More files than any library has models; an entry is a few hundred bytes and its chat template, which must
+#: not be larger than this to be kept.
 CACHED_FILES = 1024
+CACHED_TEMPLATE_CHARACTERS = 2**18
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class FactsCache:
                 self._known.move_to_end(digest)
                 return known
         found = file_facts(read_header(path))
+        if len(found.facts.chat_template or "") > CACHED_TEMPLATE_CHARACTERS:
+            return found
         with self._lock:
             self._known[digest] = found
             while len(self._known) > self._limit:

@@ -34,8 +34,21 @@ from ollamad.store.manifests import (
 )
 from ollamad.types import Message, ModelConfig, ModelFacts, ModelName, ResolvedModel, WeightsRef
 
-#: Models whose layers are kept read; more than anyone uses in turn.
+#: Models whose layers are kept read, more than anyone uses in turn, and how large these may be: images in
+#: stored messages are read again for each request rather than held.
 CACHED_CONTENTS = 128
+CACHED_CONTENT_BYTES = 2**18
+
+_BODIES = frozenset(
+    (
+        TEMPLATE_MEDIA_TYPE,
+        PROMPT_MEDIA_TYPE,
+        SYSTEM_MEDIA_TYPE,
+        PARAMS_MEDIA_TYPE,
+        MESSAGES_MEDIA_TYPE,
+        LICENSE_MEDIA_TYPE,
+    )
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +187,8 @@ class Resolver:
                 self._contents.move_to_end(digest)
                 return known
         content = read_content(found)
+        if _body_bytes(found.manifest) > CACHED_CONTENT_BYTES:
+            return content
         with self._lock:
             self._contents[digest] = content
             while len(self._contents) > CACHED_CONTENTS:
@@ -196,6 +211,10 @@ def read_content(found: Found) -> Content:
         messages=decode_messages(source.body(messages[0].digest)) if messages else (),
         licenses=tuple(_text(source, layer) for layer in manifest.of_type(LICENSE_MEDIA_TYPE)),
     )
+
+
+def _body_bytes(manifest: Manifest) -> int:
+    return sum(layer.size_bytes for layer in manifest.layers if layer.media_type in _BODIES)
 
 
 def _last_text(manifest: Manifest, source: Source, *media_types: str) -> str | None:

@@ -19,6 +19,7 @@ from ollamad.errors import (
     Unsupported,
 )
 from ollamad.plugin import CreateRequest
+from ollamad.service.demo import weights_path
 from ollamad.types import Message
 
 GGUF = "89a2116c3a82d6a97f59f748d86ed4417214353fd178ee54df418fde32495fad"
@@ -365,6 +366,16 @@ async def test_a_header_that_lies(bench: Any, gguf: Callable[..., bytes]) -> Non
     with pytest.raises(InvalidModelFile):
         await bench.create("test", files={"a.gguf": digest})
     assert bench.checked == []
+
+
+async def test_every_truncation(bench: Any) -> None:
+    """A sample of the demo model's truncations: none is taken, none reaches the native check, nothing is made."""
+    head = weights_path().read_bytes()[:4096]
+    for length in (*range(1, 64), *range(64, 4097, 61)):
+        with pytest.raises(InvalidRequest):
+            await bench.create("test", files={"a.gguf": await bench.upload(head[:length])})
+    assert bench.checked == []
+    assert bench.manifests() == set()
 
 
 async def test_native_check_fails(bench: Any, files: dict[str, str]) -> None:

@@ -127,3 +127,12 @@ async def test_a_manifest_that_is_no_json(bench: Any) -> None:
     with pytest.raises(StoreError):
         await bench.library.delete("broken")
     assert list(await bench.library.list()) == []
+
+
+@pytest.mark.parametrize(("characters", "kept"), [(10, True), (300_000, False)])
+async def test_large_bodies_are_not_kept(chat: Any, characters: int, kept: bool) -> None:
+    """Small bodies are read once, large ones for each request."""
+    await chat.create("big", from_name="rp-chat", system="x" * characters)
+    systems = [(await chat.resolver.resolve("big")).system for _ in range(2)]
+    assert systems[0] == systems[1] == "x" * characters
+    assert (systems[0] is systems[1]) == kept
