@@ -375,3 +375,33 @@ def test_a_shift_cuts_finished_neighbours_back() -> None:
     assert cache.shift(first, 1, 2)
     assert cache.operations[0] == Remove(second.id, 3, -1)
     assert second.tokens == [0, 1, 2]
+
+
+def test_a_source_outlives_the_search_for_an_id() -> None:
+    """Where an id has to be freed for a new sequence, it is not that of the sequence it shares with."""
+    cache = make_cache(n_sequences=3)
+    first, second = ran(cache, [1, 2, 3, 4]), ran(cache, [5, 6])
+    cache.finish(first)
+    cache.finish(second)
+    ran(cache, [7])
+    cache.operations.clear()
+    holding = cache.begin([1, 2, 3, 9], "")
+    assert cache.operations == [Remove(second.id, 0, -1), Copy(first.id, holding.id, 3)]
+
+
+def test_the_last_other_sequence_is_taken_over() -> None:
+    """With no other way to an id, the shared sequence is cut and continued itself."""
+    cache = make_cache(n_sequences=2)
+    first = ran(cache, [1, 2, 3, 4])
+    cache.finish(first)
+    ran(cache, [7])
+    assert cache.begin([1, 2, 3, 9], "") is first
+    assert cache.operations == [Remove(first.id, 3, -1)]
+
+
+def test_equal_tokens_of_another_key_say_something_else() -> None:
+    """A finished sequence is only made needless by one of its own key."""
+    cache = make_cache()
+    for key in ("a", "b"):
+        cache.finish(ran(cache, [1, 2, 3], key))
+    assert cache.kept_cells == 6
