@@ -107,6 +107,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self.globals["raise_exception"] = _raise_exception
         self.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
         self.filters["tojson"] = _tojson
+        self.filters["format"] = _format
         self.filters = {name: _bounded(one) for name, one in self.filters.items()}
         # Compiled templates join their output with this one.
         self.concat = self.join_checked  # type: ignore[method-assign]
@@ -198,6 +199,12 @@ def _bounded(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _raise_exception(message: object) -> NoReturn:
     raise TemplateRaised(str(message))
+
+
+def _format(text: Any, /, *args: Any, **kwargs: Any) -> str:
+    """Jinja's ``format`` without wide columns."""
+    _check_format(str(text))
+    return str(text) % (kwargs or args)
 
 
 def _tojson(

@@ -50,9 +50,8 @@ def fit_input(model: Model, text: str, task: Embed, *, ctx_len: int, n_batch: in
 def _cut(model: Model, text: str, limit: int) -> list[int]:
     """Cut *text* to *limit* tokens, rebuild it and tokenize that, as Ollama does."""
     plain = model.tokenize(text, add_special=False, parse_special=True)
-    marks = model.tokenize("", add_special=True, parse_special=True)
-    begins, ends = plain[:1] == marks[:1], plain[-1:] == marks[-1:] and len(marks) > 1
-    limit -= len(marks) - begins - ends
+    # BOS and EOS come back when the text is tokenized again, also beside those that it may begin or end with.
+    limit -= len(model.tokenize("", add_special=True, parse_special=True))
     if limit <= 0:
         raise InputTooLong(NOTHING_LEFT)
     rebuilt = model.detokenize(plain[:limit])
