@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from pathlib import Path
 
 from ollamad.errors import StoreError
@@ -51,7 +50,7 @@ class State:
 
     def write(self, name: str, data: bytes) -> None:
         """Replace a small file: readers see the old bytes or the new, also after a crash. Raises: StoreError."""
-        temporary = self.root / f".{name}.{secrets.token_hex(8)}"
+        temporary = self.root / f".{name}.{os.urandom(8).hex()}"
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:

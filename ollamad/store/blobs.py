@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -50,7 +49,7 @@ class BlobWriter:
         self._directory = directory
         self._hash = hashlib.sha256()
         self._size_bytes = 0
-        self._path = directory / f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+        self._path = directory / f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
         make_directory(directory)
         with disk_errors("blob"):
             # Unbuffered: the caller's chunks are written through as they are.

@@ -6,10 +6,10 @@ import errno
 import hashlib
 import logging
 import os
-import secrets
+import stat
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from ollamad.store.paths import (
     TEMPORARY_PREFIX,
     disk_errors,
     make_directory,
-    reason,
     sync_directory,
 )
 from ollamad.types import ModelName
@@ -38,6 +37,9 @@ HIDDEN_TEMPORARY_PREFIX = f".{TEMPORARY_PREFIX}"
 _PUBLISH_ATTEMPTS = 5
 
 _LEVELS = 4
+
+#: A host may be longer (350 bytes) than a file's name (255): nothing is stored under such a name.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +83,17 @@ class ManifestTree:
         return tuple(readable), tuple(broken)
 
     def exists(self, name: ModelName) -> bool:
-        """Tell whether there is a file for exactly this spelling."""
-        return self.path(name).is_file()
+        """Tell whether there is a file for exactly this spelling. Raises: InvalidName, StoreError."""
+        try:
+            with _absence_means_not_found(name):
+                return stat.S_ISREG(self.path(name).stat().st_mode)
+        except ModelNotFound:
+            return False
 
     def read(self, name: ModelName) -> StoredManifest:
         """Raises: ModelNotFound, InvalidName, StoreError (unreadable or no manifest)."""
-        try:
+        with _absence_means_not_found(name):
             state = self.path(name).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise ModelNotFound(names.short(name)) from None
-        except OSError as error:
-            raise StoreError(f"manifest of {names.short(name)}: {reason(error)}") from error
         stored = self._load(name, state)
         if stored is None:
             raise StoreError(f"manifest of {names.short(name)} is not valid")
@@ -99,11 +101,8 @@ class ManifestTree:
 
     def read_bytes(self, name: ModelName) -> bytes:
         """The manifest's file as it is. Raises: ModelNotFound, StoreError."""
-        with disk_errors(f"manifest of {names.short(name)}"):
-            try:
-                return self.path(name).read_bytes()
-            except (FileNotFoundError, NotADirectoryError):
-                raise ModelNotFound(names.short(name)) from None
+        with _absence_means_not_found(name):
+            return self.path(name).read_bytes()
 
     def publish(self, name: ModelName, data: bytes) -> None:
         """Put *data* in place of the name's manifest: a reader, or a crash, sees the old or the new bytes."""
@@ -136,11 +135,8 @@ class ManifestTree:
 
     def remove(self, name: ModelName) -> None:
         """Remove the name's manifest and the directories that are empty then. Raises: ModelNotFound."""
-        with disk_errors(f"manifest of {names.short(name)}"):
-            try:
-                self.path(name).unlink()
-            except (FileNotFoundError, NotADirectoryError):
-                raise ModelNotFound(names.short(name)) from None
+        with _absence_means_not_found(name):
+            self.path(name).unlink()
         self.prune_directories()
 
     def prune_directories(self) -> None:
@@ -195,8 +191,20 @@ class ManifestTree:
                 del self._seen[key]
 
 
+@contextmanager
+def _absence_means_not_found(name: ModelName) -> Iterator[None]:
+    """Turn a missing file into `ModelNotFound` and any other disk error into `StoreError`."""
+    with disk_errors(f"manifest of {names.short(name)}"):
+        try:
+            yield
+        except OSError as error:
+            if error.errno in _ABSENT:
+                raise ModelNotFound(names.short(name)) from None
+            raise
+
+
 def _temporary_name() -> str:
-    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
 
 
 def _write_durably(path: Path, data: bytes) -> None:

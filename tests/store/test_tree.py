@@ -96,6 +96,16 @@ def test_missing_names(tree: ManifestTree) -> None:
         tree.read(parse_name("-"))
 
 
+def test_a_name_too_long_for_a_file(tree: ManifestTree) -> None:
+    """A valid name whose host is longer than a file's name may be is not found, and cannot be written."""
+    name = ModelName("h" * 350, "n", "m", "t")
+    assert not tree.exists(name)
+    with pytest.raises(ModelNotFound):
+        tree.read(name)
+    with pytest.raises(StoreError, match=r"^file name too long: ensure path elements are traversable$"):
+        tree.publish(name, b"{}")
+
+
 def test_publish_and_read(tree: ManifestTree) -> None:
     """A published manifest is the given bytes with mode 0644, and its digest is that of the file."""
     tree.publish(NAME, b'{"schemaVersion":2}\n')
