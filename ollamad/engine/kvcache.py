@@ -219,7 +219,10 @@ class KVCache:
         for holding in holdings:
             if holding.key != key:
                 continue
-            length = common_length(holding.tokens, tokens, min(holding.reusable, limit))
+            most = min(holding.reusable, limit)
+            if most < longest or (most > longest and holding.tokens[longest] != tokens[longest]):
+                continue  # cannot be longer than what was found
+            length = common_length(holding.tokens, tokens, most)
             whole = length == len(holding.cells)
             if not holding.running and not whole and not self.can_cut and not self.can_share:
                 continue
