@@ -13,6 +13,7 @@ from typing import Any
 import ollamad
 from ollamad.config.announce import environment_line
 from ollamad.config.sections import Config, Explained
+from ollamad.daemon.backends import Backends
 from ollamad.daemon.devices import device_finder
 from ollamad.daemon.listening import CannotListen, bound_text, listen
 from ollamad.daemon.notify import Notify
@@ -21,13 +22,11 @@ from ollamad.daemon.request_line import RequestLines
 from ollamad.daemon.settings import http_settings, model_settings, scheduler_settings, tcp_listeners
 from ollamad.daemon.supervisor import Supervisor
 from ollamad.daemon.upkeep import tidy
-from ollamad.errors import InvalidModelFile
 from ollamad.http.limits import raise_descriptor_limit
 from ollamad.http.listener import Bound
 from ollamad.http.origins import Origins
 from ollamad.http.routing import RouteTable
 from ollamad.http.server import HttpServer
-from ollamad.jobs.check import check
 from ollamad.jobs.job import Jobs
 from ollamad.metrics import REGISTRY
 from ollamad.plugin._manager import Attached
@@ -117,16 +116,22 @@ async def start(config: Config) -> Daemon:
     plugins = load_plugins(config)
     supervisor = Supervisor()
     jobs = Jobs(config.environment)
-    backend = next((one.name for one in plugins.manager.backends), "")
+    backends = Backends(plugins.manager.backends)
     state = State(config.places.state)
     store = Store(config.store.path, lock=FileLock(state.lock_path(config.store.path)), noprune=config.store.noprune)
-    host = RunnerHost(supervisor.spawn, config.store.path, config.plugins.extra, environment=config.environment)
+    host = RunnerHost(
+        supervisor.spawn,
+        config.store.path,
+        config.plugins.extra,
+        environment=config.environment,
+        interpreters=backends.interpreters,
+    )
     devices = device_finder(jobs, extra=config.plugins.extra, disabled=config.plugins.disabled)
-    scheduler = Scheduler(host, supervisor.spawn, scheduler_settings(config, backend), devices)
+    scheduler = Scheduler(host, supervisor.spawn, scheduler_settings(config, backends), devices)
 
     demo = DemoLayer(state, enabled=config.store.demo)
     resolver = Resolver(store, demo, use_go_template=config.runner.go_template)
-    creator = Creator(store, demo, resolver, _checker(jobs, backend, config.plugins.extra))
+    creator = Creator(store, demo, resolver, backends.checker(jobs, config.plugins.extra))
     admin = AdminService(
         config=lambda: daemon.explain(), plugins=lambda: plugins.manager.records, status=lambda: daemon.status()
     )
@@ -162,7 +167,7 @@ async def _open(daemon: Daemon, attached: Sequence[Attached]) -> None:
     for listener in tcp_listeners(daemon.config):
         daemon.bound += await listen(daemon.http, listener)
     daemon.scheduler.start()
-    daemon.supervisor.spawn(tidy(daemon.store), "tidy-store")
+    daemon.supervisor.spawn(tidy(daemon.store, prune=not daemon.config.store.noprune), "tidy-store")
     _tell_configuration(daemon)
     await _open_plugin_listeners(daemon, attached)
     for bound in daemon.bound:
@@ -188,15 +193,6 @@ async def _open_plugin_listeners(daemon: Daemon, attached: Sequence[Attached]) -
             except CannotListen as error:
                 daemon.plugins.manager.fail(part.plugin, str(error))
                 tell_failed(part.plugin, str(error))
-
-
-def _checker(jobs: Jobs, backend: str, extra: Sequence[str]) -> Any:
-    async def check_file(path: Path) -> None:
-        checked = await check(jobs, [path], backend=backend, extra=extra)
-        if not checked.ok:
-            raise InvalidModelFile(checked.reason)
-
-    return check_file
 
 
 def _resident_bytes() -> int | None:

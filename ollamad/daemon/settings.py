@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ollamad.config.document import dotted
 from ollamad.config.sections import Config, ServerConfig
+from ollamad.daemon.backends import Backends
 from ollamad.errors import ConfigError
 from ollamad.http.limits import Limits
 from ollamad.http.server import HttpSettings
@@ -38,8 +39,8 @@ def tcp_listeners(config: Config) -> list[Listener]:
     return [default, *more]
 
 
-def scheduler_settings(config: Config, backend: str) -> SchedulerSettings:
-    """The scheduler's view of ``[scheduler]`` and ``[runner]``; *backend* is the general one."""
+def scheduler_settings(config: Config, backends: Backends) -> SchedulerSettings:
+    """The scheduler's view of ``[scheduler]`` and ``[runner]``."""
     scheduler, runner = config.scheduler, config.runner
     parallel = scheduler.num_parallel
     return SchedulerSettings(
@@ -57,7 +58,8 @@ def scheduler_settings(config: Config, backend: str) -> SchedulerSettings:
         step_ms=runner.step_ms,
         threads=runner.threads,
         threads_batch=runner.threads_batch,
-        backend=backend,
+        architectures=backends.architectures,
+        backend=backends.general,
     )
 
 

@@ -12,12 +12,17 @@ from ollamad.store import Store
 log = logging.getLogger(__name__)
 
 
-async def tidy(store: Store) -> None:
-    """Give blobs of old stores their new names, then remove what nothing uses. Serves a store that cannot be tidied."""
+async def tidy(store: Store, *, prune: bool) -> None:
+    """Give blobs of old stores their new names, then, if asked, remove what nothing uses.
+
+    A store that cannot be tidied is told in the log and served as it is.
+    """
     try:
         renamed = await asyncio.to_thread(store.repair_names)
         if renamed:
             log.info("renamed blobs", extra={"count": renamed})
+        if not prune:
+            return
         pruned = await asyncio.to_thread(store.prune, time.time())
     except StoreError as error:
         log.error("store cannot be tidied", extra={"error": str(error)})

@@ -20,6 +20,9 @@ from ollamad.types import ModelConfig, ModelName
 #: Another server may be writing into the same store; what is younger is left alone.
 GRACE_S = 3600.0
 
+#: Why nothing is removed while a manifest cannot be read: what its model uses is not known. Ollama's text.
+CORRUPT = "corrupt manifests detected, skipping prune operation.  Re-pull or delete to clear"
+
 _CACHED_CONFIGS = 1024
 
 
@@ -196,7 +199,7 @@ class Store:
                 return Pruned(skipped="another daemon works on this store")
             readable, broken = self._tree.scan()
             if broken:
-                return Pruned(skipped=f"the manifest of {names.short(broken[0])} cannot be read")
+                return Pruned(skipped=CORRUPT)
             pruned = prune_blobs(self._blobs, self._referenced(readable), now - grace_s)
             hidden = self._tree.remove_temporary(now - grace_s)
             self._tree.prune_directories()

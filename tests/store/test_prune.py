@@ -8,6 +8,7 @@ import pytest
 
 from ollamad.store import FileLock, Pruned, Store
 from ollamad.store.prune import repair_names
+from ollamad.store.store import CORRUPT
 
 HEX = "ab" * 32
 NOW = 1_000_000.0
@@ -94,7 +95,7 @@ def test_a_broken_manifest_stops_everything(root: Path, store: Store, files: Fil
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no json")
     before = files()
-    assert store.prune(NOW).skipped == "the manifest of h/n/m:t cannot be read"
+    assert store.prune(NOW).skipped == CORRUPT
     assert files() == before
 
 
