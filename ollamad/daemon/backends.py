@@ -1,4 +1,4 @@
-"""What the loaded backends mean for the other rooms: who runs which architecture, with which Python, who checks a file."""
+"""What the loaded backends mean for other rooms: who runs which architecture, with which Python, who checks a file."""
 
 from __future__ import annotations
 

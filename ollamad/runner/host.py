@@ -27,16 +27,21 @@ class RunnerHost:
         python: str | None = None,
         *,
         environment: Mapping[str, str],
+        interpreters: Mapping[str, str] | None = None,
         log: logging.Logger | None = None,
         limits: Limits | None = None,
         beat_s: float = BEAT_S,
         module: str = "ollamad.runner_child",
     ) -> None:
-        """*environment* is the daemon's own; a child gets the allowed part. *module* is what the child runs."""
+        """*environment* is the daemon's own; a child gets the allowed part. *module* is what the child runs.
+
+        *interpreters* maps a backend's name to its own Python; all others run with *python*, by default ours.
+        """
         self._spawn = spawn
         self._store_root = store_root.absolute()
         self._plugin_extra = tuple(plugin_extra)
         self._python = python or sys.executable
+        self._interpreters = dict(interpreters or {})
         self._environment = child_environment(environment)
         self._log = log or logging.getLogger("ollamad.runner")
         self._limits = limits
@@ -47,14 +52,12 @@ class RunnerHost:
         self,
         spec: LoadSpec,
         *,
-        interpreter: str | None = None,
         progress: Callable[[Progress], None] | None = None,
         stall_timeout_ns: int | None = None,
     ) -> Connection:
         """Start a runner and wait until it has loaded *spec*.
 
         Args:
-            interpreter: The Python of the backend that loads, if not the daemon's own.
             progress: Called with each `Progress` of the load.
             stall_timeout_ns: Longest time without a sign of life; None, 0 or less means no limit.
 
@@ -65,8 +68,9 @@ class RunnerHost:
 
         A caller that is cancelled leaves no child behind.
         """
+        python = self._interpreters.get(spec.backend, self._python)
         process = RunnerProcess(
-            lambda descriptor: self._command(interpreter or self._python, descriptor),
+            lambda descriptor: self._command(python, descriptor),
             environment=self._environment,
             spawn=self._spawn,
             log=self._log,

@@ -51,13 +51,13 @@ def test_eight_clients_get_their_own_answers(daemon: Any) -> None:
     answers: dict[str, str] = {}
 
     def ask(name: str) -> None:
-        client = ollama.Client(host=daemon.url)
         history = [
             {"role": "user", "content": f"My name is {name}."},
             {"role": "assistant", "content": f"Nice to meet you, {name}!"},
             {"role": "user", "content": "What is my name?"},
         ]
-        answers[name] = client.chat(model="demo", messages=history).message.content or ""
+        with ollama.Client(host=daemon.url) as client:
+            answers[name] = client.chat(model="demo", messages=history).message.content or ""
 
     threads = [threading.Thread(target=ask, args=(name,)) for name in NAMES]
     for thread in threads:
@@ -82,7 +82,11 @@ def test_the_checked_prompts_through_chat(daemon: Any) -> None:
 
 def test_the_python_package_does_everything(daemon: Any) -> None:
     """The `ollama` package lists, shows, creates, copies, deletes, chats, streams and embeds."""
-    client = ollama.Client(host=daemon.url)
+    with ollama.Client(host=daemon.url) as client:
+        use(client)
+
+
+def use(client: ollama.Client) -> None:
     assert "demo:latest" in [one.model for one in client.list().models]
     assert client.show("demo").details.family == "qwen3"
     progress = list(client.create("pirate", from_="demo", system="You are a pirate.", stream=True))

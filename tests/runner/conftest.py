@@ -26,11 +26,19 @@ class Hosts:
         self._store = store
         self.connections: list[Connection] = []
 
-    def make(self, *, limits: Limits | None = None, beat_s: float = 5.0, **environment: str) -> RunnerHost:
+    def make(
+        self,
+        *,
+        limits: Limits | None = None,
+        beat_s: float = 5.0,
+        interpreters: dict[str, str] | None = None,
+        **environment: str,
+    ) -> RunnerHost:
         return RunnerHost(
             self._spawn,
             self._store,
             environment={"PATH": os.environ["PATH"], "PYTHONPATH": str(HERE), **environment},
+            interpreters=interpreters,
             limits=limits,
             beat_s=beat_s,
             module="scripted_runner",

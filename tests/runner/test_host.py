@@ -60,7 +60,7 @@ async def test_a_load_that_fails_says_why(
 async def test_an_interpreter_that_is_not_there_is_a_failed_load(hosts: Any) -> None:
     """A runner that cannot be started at all is a LoadFailed without a path."""
     with pytest.raises(LoadFailed, match=r"^error starting llama-server: No such file or directory$"):
-        await hosts.make().start(LoadSpec("ok", ()), interpreter="/nowhere/python")
+        await hosts.make(interpreters={"ok": "/nowhere/python"}).start(LoadSpec("ok", ()))
 
 
 async def test_silence_in_a_load_times_out(hosts: Any) -> None:
