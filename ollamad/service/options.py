@@ -21,6 +21,7 @@ LEAST_VISION_NUM_CTX = 2048
 #: What the native library can hold; only a seed is wider.
 INT32_MAX = 2**31 - 1
 INT64_MAX = 2**63 - 1
+FLOAT32_MAX = 3.4028234663852886e38
 
 DEFAULT_NUM_BATCH = 512
 MOST_EMBEDDING_BATCH = 2048
@@ -126,12 +127,9 @@ def _integer(key: str, value: Any) -> int:
 
 
 def _float(key: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
         _refuse(key, "type float32")
-    try:
-        return float(value)
-    except OverflowError:  # an integer with hundreds of digits
-        return math.copysign(math.inf, value)
+    return float(max(-FLOAT32_MAX, min(FLOAT32_MAX, value)))
 
 
 def _boolean(key: str, value: Any) -> bool:
