@@ -19,7 +19,7 @@ NOT_ALLOWED = Reply(405, b"405 method not allowed", "text/plain")
 FORBIDDEN = Reply(403, b"", None)
 NO_CONTENT = Reply(204, b"", None)
 PANIC = Reply(500, b"", None)
-TOO_LARGE = Reply(413, b'{"error":"request body too large"}')
+TOO_LARGE = Reply(413, b"413 request body too large", "text/plain")
 
 
 def redirect(method: str, path: str, query: str) -> Reply:

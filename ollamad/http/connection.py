@@ -119,11 +119,15 @@ class Connection(asyncio.Protocol):
         self._ended = True
         if self._task is None:
             return False
+        self._expect_no_more()
+        return True
+
+    def _expect_no_more(self) -> None:
+        """The sender is done while its request runs: cut the body, or give a quick answer its time."""
         if self._body is not None and not self._body.done:
             self._body.cut()
         else:
             self._arm(_HALF_CLOSED_S, self._leave)
-        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deaf = self._ended = True
@@ -202,6 +206,8 @@ class Connection(asyncio.Protocol):
             body_limit=self._limits.body_bytes,
         )
         self._task = self._shared.spawn(self._serve(exchange), f"http {context.id}")
+        if self._ended:
+            self._expect_no_more()
 
     async def _serve(self, exchange: Exchange) -> None:
         try:
@@ -215,7 +221,7 @@ class Connection(asyncio.Protocol):
         body, self._body = self._body, None
         if self._transport.is_closing():
             return
-        if not reusable or self._ended or self._shared.draining:
+        if not reusable or self._shared.draining:
             self._finish(b"", unread=body is not None and not body.done)
             return
         self._transport.resume_reading()
@@ -224,6 +230,8 @@ class Connection(asyncio.Protocol):
             self._next()
         else:
             self._rest()
+        if self._ended and self._task is None:
+            self._finish(b"")
 
     def _leave(self) -> None:
         """The client is gone: whoever works for it stops."""

@@ -43,7 +43,6 @@ class _Place:
     """One pattern: its segments (None: any) and, by method, who owns the route."""
 
     segments: tuple[str | None, ...]
-    names: tuple[str, ...]
     routes: dict[str, tuple[str, Route]] = field(default_factory=dict)
 
     def match(self, segments: Sequence[str]) -> bool:
@@ -105,8 +104,8 @@ class RouteTable:
         return next((place for place in self._patterns if place.segments == segments), None)
 
     def _new_place(self, path: str) -> _Place:
-        place = _Place(_segments(path), _names(path))
-        if place.names:
+        place = _Place(_segments(path))
+        if None in place.segments:
             self._patterns.append(place)
         else:
             self._fixed[path] = place

@@ -57,6 +57,13 @@ class Gate:
             self.cancelled.set()
 
 
+async def here(request: HttpRequest) -> Reply:
+    return Reply(200, b"here")
+
+
+BASIC_ROUTES = [Route("GET", "/", here)]
+
+
 @pytest.fixture
 def gate() -> Gate:
     return Gate()
@@ -179,6 +186,16 @@ async def test_a_cut_body_is_answered(serve: Serve) -> None:
 async def test_a_half_closed_client_gets_a_quick_answer(serve: Serve) -> None:
     """Who closes only the sending side after a whole request is answered."""
     answer = await (await serve()).talk(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", half_close=True)
+    assert answer.endswith(b"here")
+
+
+async def test_requests_that_came_before_the_end_are_answered(serve: Serve, gate: Gate) -> None:
+    """Whole requests in front of a half-close are all served; a cut one behind them ends the connection."""
+    served = await serve([*BASIC_ROUTES, Route("GET", "/gate", gate.wait)])
+    gate.let.set()
+    request = b"GET /%b HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = await within(served.talk(request % b"gate" + request % b"" + b"GET / HT", half_close=True), 2.0)
+    assert answer.count(b"HTTP/1.1 200") == 2
     assert answer.endswith(b"here")
 
 
