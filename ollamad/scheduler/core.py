@@ -24,7 +24,7 @@ from ollamad.errors import OutOfMemory, QueueFull, ShuttingDown
 from ollamad.scheduler import events as ev
 from ollamad.scheduler import placement
 from ollamad.scheduler.placement import HostMemory
-from ollamad.scheduler.plan import LearnedKey, Limits, Machine, NoRoom, Plan, make_plan
+from ollamad.scheduler.plan import LearnedKey, Limits, Machine, NoRoom, Plan, host_bytes, make_plan
 from ollamad.scheduler.runs import FIRST_ATTEMPT, Attempt, Run, Waiting, hold_time, victim_order
 from ollamad.scheduler.settings import SchedulerSettings
 from ollamad.scheduler.wish import Wish, reload_reason
@@ -192,11 +192,11 @@ class Core:
         """Let idle models go while more is taken than the configured budget: estimates can be too low."""
         budget = self.settings.memory_budget_bytes
         idle = [run for run in victim_order(self._ready()) if run is not new and run.is_idle]
-        over = self._used().get("cpu", 0) - budget
+        over = self._host_bytes(self._used()) - budget
         for run in idle if budget else ():
             if over <= 0:
                 break
-            over -= run.use.get("cpu", 0)
+            over -= self._host_bytes(run.use)
             self._close(run, self._sequence, "memory budget")
 
     def _load_failed(self, event: ev.LoadFailed) -> None:
@@ -354,8 +354,8 @@ class Core:
         runs = tuple(runs)
         used = self._used(runs)
         # What a load in progress is going to take is not missing from free memory yet.
-        promised = sum(run.use.get("cpu", 0) for run in runs if run.state == "loading")
-        gone = self._used().get("cpu", 0) - used.get("cpu", 0)
+        promised = sum(self._host_bytes(run.use) for run in runs if run.state == "loading")
+        gone = self._host_bytes(self._used()) - self._host_bytes(used)
         host = HostMemory(self._host.total_bytes, max(0, self._host.free_bytes + gone - promised))
         machine = Machine(
             devices=self.devices or (),
@@ -397,6 +397,9 @@ class Core:
             for device, size in run.use.items():
                 used[device] = used.get(device, 0) + size
         return used
+
+    def _host_bytes(self, use: Mapping[str, int]) -> int:
+        return host_bytes(use, self.devices or ())
 
     def _is_awaited(self, run: Run) -> bool:
         return any(

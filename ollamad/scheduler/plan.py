@@ -6,7 +6,7 @@ Says one of three things: a `Plan` that fits, `NoRoom` (something loaded has to 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ollamad.errors import OutOfMemory
@@ -38,6 +38,17 @@ class Machine:
     mapped_bytes: int = 0
     others_loaded: bool = False
     system: str = "linux"
+
+    @property
+    def host_used(self) -> int:
+        """Bytes of main memory that loaded models take."""
+        return host_bytes(self.used, self.devices)
+
+
+def host_bytes(use: Mapping[str, int], devices: Iterable[Device]) -> int:
+    """The part of *use* that lies in main memory: all that is on no GPU, whatever a backend calls the processor."""
+    elsewhere = {device.id for device in placement.gpus(devices)}
+    return sum(size for device, size in use.items() if device not in elsewhere)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +118,8 @@ def make_plan(
     """
     backend, devices = backend_devices(wish, settings, machine.devices)
     offload = placement.gpus(devices) if wish.load.num_gpu != 0 else ()
-    pool = offload or tuple(d for d in devices if d.kind == "cpu")
+    # Several backends may list the one processor; the first of them is as good as any.
+    pool = offload or tuple(d for d in devices if d.kind == "cpu")[:1]
     free = placement.with_tracked_use(pool, machine.used)
     draft = _Draft(wish, settings, machine, backend, free, learned or {}, limits)
     for slots in _slot_candidates(wish, settings, limits):
@@ -185,7 +197,7 @@ class _Draft:
         """Bytes that may be planned on *devices*: exactly the configured budget, or four fifths of what is free."""
         if placement.gpus(devices):
             return placement.most(placement.available(devices, self.machine.host.free_bytes).bytes)
-        used = self.machine.used.get("cpu", 0)
+        used = self.machine.host_used
         if self.settings.memory_budget_bytes:
             return self.settings.memory_budget_bytes - used
         host = self.machine.host

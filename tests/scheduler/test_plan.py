@@ -148,3 +148,13 @@ def test_no_device_at_all_is_the_processor(wish):
     """Without any device the plan says cpu and counts against what is known of main memory."""
     plan = make_plan(wish(), ONE, Machine((), HostMemory(10**6, 10**6)))
     assert [(p.device_id, p.bytes) for p in plan.spec.placement] == [("cpu", 1000)]
+
+
+def test_processor_under_any_name_is_main_memory(wish, a_cpu):
+    """A backend that calls the processor otherwise uses the same memory; two that list it are one device."""
+    devices = (replace(a_cpu(), id="host"), replace(a_cpu(), id="cpu"))
+    settings = replace(ONE, memory_budget_bytes=1500)
+    plan = make_plan(wish(), settings, Machine(devices, HostMemory(10**6, 10**6)))
+    assert plan.use == {"host": 1000}
+    beside = Machine(devices, HostMemory(10**6, 10**6), {"host": 1000}, others_loaded=True)
+    assert isinstance(make_plan(wish("b"), settings, beside), NoRoom)
