@@ -58,7 +58,7 @@ esac
 if ! "$venv/bin/python" -c 'import llama_cpp' 2>/dev/null; then
     echo "install.sh: building llama.cpp, this takes some minutes"
 fi
-"$venv/bin/pip" install --quiet --editable "$target"
+"$venv/bin/pip" install --quiet --use-pep517 --editable "$target"
 
 case $mode in
 --hello)
