@@ -55,6 +55,14 @@ def test_inputs_of_several_requests_share_a_step(embedder: Any) -> None:
     assert fake.engine.counters().prefilled == 15
 
 
+def test_a_long_input_goes_alone(embedder: Any) -> None:
+    """Steps are shared up to the size from which the native library rounds otherwise; a longer input has its own."""
+    fake = embedder(n_batch=200, n_sequences=64)
+    fake.submit("a", (1,) * 32, (2,) * 31, (3,), (4,) * 100, (5,))
+    fake.run()
+    assert [[len(one) for one in step] for step in fake.steps] == [[32, 31], [1], [100], [1]]
+
+
 def test_each_vector_is_its_inputs(embedder: Any) -> None:
     """Packed or alone, an input has the same vector, in the place of its input."""
     inputs = [(1, 2), (3,), (4, 5, 6)]
