@@ -126,7 +126,12 @@ async def start(config: Config) -> Daemon:
         environment=config.environment,
         interpreters=backends.interpreters,
     )
-    devices = device_finder(jobs, extra=config.plugins.extra, disabled=config.plugins.disabled)
+    devices = device_finder(
+        jobs,
+        extra=config.plugins.extra,
+        disabled=config.plugins.disabled,
+        gpu_overhead_bytes=config.scheduler.gpu_overhead_bytes,
+    )
     scheduler = Scheduler(host, supervisor.spawn, scheduler_settings(config, backends), devices)
 
     demo = DemoLayer(state, enabled=config.store.demo)

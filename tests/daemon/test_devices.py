@@ -19,13 +19,15 @@ async def test_devices_know_their_backend(monkeypatch: pytest.MonkeyPatch, caplo
         return Probed("one", (cpu,)), Probed("two", (), "no driver")
 
     monkeypatch.setattr(devices, "probe", answer)
-    find = device_finder(Jobs({}), extra=(), disabled=())
+    find = device_finder(Jobs({}), extra=(), disabled=(), gpu_overhead_bytes=0)
     with caplog.at_level(logging.INFO):
         (device,) = await find()
         await find()
     assert device.backend == "one"
     told = [record for record in caplog.records if record.message == "inference compute"]
     assert [record.total for record in told] == ["3.0 GiB"]  # type: ignore[attr-defined]
+    (line,) = [record for record in caplog.records if record.message == "vram-based default context"]
+    assert line.default_num_ctx == 4096  # type: ignore[attr-defined]
     assert any(getattr(record, "error", "") == "no driver" for record in caplog.records)
 
 

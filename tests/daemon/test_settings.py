@@ -6,6 +6,7 @@ import pytest
 
 from ollamad.config.load import load
 from ollamad.config.sections import Config
+from ollamad.daemon.backends import Backends
 from ollamad.daemon.settings import http_settings, model_settings, scheduler_settings, tcp_listeners
 from ollamad.errors import ConfigError
 from ollamad.http.limits import Limits
@@ -13,6 +14,8 @@ from ollamad.names import parse_name
 from ollamad.plugin.frontend import Listener
 from ollamad.scheduler.settings import SchedulerSettings
 from ollamad.types import ResolvedModel
+
+NO_BACKENDS = Backends(())
 
 
 def config(tmp_path: Path, text: str = "", **environ: str) -> Config:
@@ -25,18 +28,18 @@ def test_defaults_agree(tmp_path: Path) -> None:
     """With nothing configured the rooms get their own defaults: no number is written twice with two values."""
     plain = config(tmp_path)
     assert http_settings(plain.server).limits == Limits()
-    assert scheduler_settings(plain, "b") == SchedulerSettings(backend="b")
+    assert scheduler_settings(plain, NO_BACKENDS) == SchedulerSettings(backend="")
 
 
 @pytest.mark.parametrize(("text", "slots"), [("", None), ("0", 1), ("1", 1), ("4", 4)])
 def test_slots(tmp_path: Path, text: str, slots: int | None) -> None:
     """No number of slots stays automatic, and 0 is one."""
-    assert scheduler_settings(config(tmp_path, OLLAMA_NUM_PARALLEL=text), "b").num_parallel == slots
+    assert scheduler_settings(config(tmp_path, OLLAMA_NUM_PARALLEL=text), NO_BACKENDS).num_parallel == slots
 
 
 def test_no_limit_of_load_time(tmp_path: Path) -> None:
     """A load time-out that is for ever is the scheduler's 0."""
-    assert scheduler_settings(config(tmp_path, OLLAMA_LOAD_TIMEOUT="0"), "b").load_timeout_ns == 0
+    assert scheduler_settings(config(tmp_path, OLLAMA_LOAD_TIMEOUT="0"), NO_BACKENDS).load_timeout_ns == 0
 
 
 def test_listeners(tmp_path: Path) -> None:
