@@ -13,6 +13,7 @@ from ollamad.wire.messages import Done, Failed, Up
 
 #: Messages of one write at most; a step of 256 sequences.
 _BATCH = 256
+_CLOSE_S = 5.0
 
 
 class Outbox:
@@ -29,9 +30,9 @@ class Outbox:
         self._queue.put(message)
 
     def close(self) -> None:
-        """Write what waits, then end the thread."""
+        """Write what waits, then end the thread; a daemon that does not read is not waited for long."""
         self._queue.put(None)
-        self._thread.join()
+        self._thread.join(_CLOSE_S)
 
     def _write(self) -> None:
         going = True
