@@ -9,6 +9,7 @@
     │   ├── PromptTooLong       does not fit, and cutting or shifting was refused
     │   └── Unsupported         understood, but not available in this version
     ├── ModelNotFound           no such name in the store
+    │   └── ModelFilesMissing   the name is there, a file is not
     ├── DigestMismatch          bytes that do not hash to their name
     ├── BlobNotFound
     ├── CapabilityMissing       the model cannot do what was asked
@@ -79,6 +80,10 @@ class ModelNotFound(OllamadError):
         super().__init__(f"model {name!r} not found")
         self.name = name
         self.short_name = short_name or name
+
+
+class ModelFilesMissing(ModelNotFound):
+    """The name is there, a file of its model is not: pulling it again would help."""
 
 
 class BlobNotFound(OllamadError):

@@ -5,6 +5,7 @@ Source: models contract 4.4, 5.7.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -149,8 +150,13 @@ def _value(value: Value, *, verbose: bool) -> Any:
     if isinstance(value, Array):
         if not value.length:
             return []
-        return list(value.values) if verbose and value.values is not None else None
-    return value
+        return [_finite(one) for one in value.values] if verbose and value.values is not None else None
+    return _finite(value)
+
+
+def _finite(value: Any) -> Any:
+    """*value*, or None for the floats that JSON cannot write."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _tensors(header: Header) -> tuple[dict[str, Any], ...]:

@@ -6,12 +6,14 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ollamad.plugin import (
+    BlobNotFound,
     BodyTooLarge,
     CapabilityMissing,
     Handler,
     HttpRequest,
     Inference,
     InvalidRequest,
+    ModelFilesMissing,
     ModelNotFound,
     OllamadError,
     Reply,
@@ -52,7 +54,10 @@ async def resolve(inference: Inference, name: str, *, align_case: bool = True) -
     """Look *name* up; an empty one is a model that is not there."""
     if not name.strip():
         raise ModelNotFound(name, name)
-    return await inference.resolve(name, align_case=align_case)
+    try:
+        return await inference.resolve(name, align_case=align_case)
+    except BlobNotFound as error:
+        raise ModelFilesMissing(name) from error
 
 
 def require_name(name: str) -> str:

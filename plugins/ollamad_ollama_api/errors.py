@@ -12,6 +12,7 @@ from ollamad.plugin import (
     CloudDisabled,
     DigestMismatch,
     InvalidRequest,
+    ModelFilesMissing,
     ModelNotFound,
     OllamadError,
     QueueFull,
@@ -80,6 +81,8 @@ def text_of(error: Exception, words: Words = Words()) -> str:
     match error:
         case BodyTooLarge():
             return "request body too large"
+        case ModelFilesMissing():
+            return _not_found(error, "pull")
         case ModelNotFound():
             return _not_found(error, words.missing)
         case CapabilityMissing() if "completion" in error.missing:
