@@ -248,6 +248,12 @@ def make_daemon(tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
 
 @pytest.fixture(scope="session")
+def daemon_class() -> type[Daemon]:
+    """For fixtures that keep one daemon for a whole module."""
+    return Daemon
+
+
+@pytest.fixture(scope="session")
 def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for tests that leave nothing behind."""
     daemon = Daemon(tmp_path_factory.mktemp("shared")).start()
