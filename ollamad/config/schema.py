@@ -96,7 +96,7 @@ SERVER = (
     Option(
         "server.max_connections",
         "int",
-        4096,
+        16384,
         "Open connections of each listener; at the limit the one idle longest gives way, else a new one is refused.",
         unit="connections",
         minimum=1,

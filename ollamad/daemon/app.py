@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ollamad
@@ -16,6 +15,7 @@ from ollamad.config.sections import Config, Explained
 from ollamad.daemon.backends import Backends
 from ollamad.daemon.devices import device_finder
 from ollamad.daemon.listening import CannotListen, bound_text, listen
+from ollamad.daemon.memory import give_back, resident_bytes, settle
 from ollamad.daemon.notify import Notify
 from ollamad.daemon.plugins import Plugins, load_plugins, tell_failed
 from ollamad.daemon.request_line import RequestLines
@@ -70,7 +70,7 @@ class Daemon:
             "ollama_version": ollamad.OLLAMA_VERSION,
             "pid": os.getpid(),
             "uptime_s": round(time.monotonic() - self.started_at, 3),
-            "rss_bytes": _resident_bytes(),
+            "rss_bytes": resident_bytes(),
             "listeners": [
                 {"name": one.listener.name, "profile": one.listener.profile, "address": bound_text(one)}
                 for one in self.bound
@@ -112,7 +112,7 @@ async def start(config: Config) -> Daemon:
         ConfigError: A plugin's section or an origin is wrong.
         CannotListen: A listener of the configuration cannot be opened. Nothing was logged before.
     """
-    raise_descriptor_limit()
+    descriptors = raise_descriptor_limit()
     plugins = load_plugins(config)
     supervisor = Supervisor()
     jobs = Jobs(config.environment)
@@ -156,7 +156,7 @@ async def start(config: Config) -> Daemon:
     table = RouteTable()
     http = HttpServer(
         table,
-        http_settings(config.server),
+        http_settings(config.server, descriptors),
         access_log=RequestLines(enabled=config.logging.requests),
         spawn=supervisor.spawn,
         metrics=REGISTRY.render,
@@ -172,6 +172,8 @@ async def _open(daemon: Daemon, attached: Sequence[Attached]) -> None:
     for listener in tcp_listeners(daemon.config):
         daemon.bound += await listen(daemon.http, listener)
     daemon.scheduler.start()
+    settle()
+    daemon.supervisor.spawn(give_back(), "give-back-memory")
     daemon.supervisor.spawn(tidy(daemon.store, prune=not daemon.config.store.noprune), "tidy-store")
     _tell_configuration(daemon)
     await _open_plugin_listeners(daemon, attached)
@@ -198,12 +200,3 @@ async def _open_plugin_listeners(daemon: Daemon, attached: Sequence[Attached]) -
             except CannotListen as error:
                 daemon.plugins.manager.fail(part.plugin, str(error))
                 tell_failed(part.plugin, str(error))
-
-
-def _resident_bytes() -> int | None:
-    """Resident memory of this process, None where ``/proc`` is missing."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")

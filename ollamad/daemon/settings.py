@@ -16,11 +16,14 @@ from ollamad.scheduler.settings import SchedulerSettings
 from ollamad.service.inference import ModelSettings
 from ollamad.types import FOREVER_NS, ResolvedModel
 
+#: Descriptors for everything that is no connection: runners, files of the store, pipes.
+OTHER_DESCRIPTORS = 512
 
-def http_settings(server: ServerConfig) -> HttpSettings:
-    """What all listeners share."""
+
+def http_settings(server: ServerConfig, descriptors: int) -> HttpSettings:
+    """What all listeners share; no more connections than the process has *descriptors* for."""
     limits = Limits(
-        connections=server.max_connections,
+        connections=max(1, min(server.max_connections, descriptors - OTHER_DESCRIPTORS)),
         header_bytes=server.max_header_bytes,
         body_bytes=server.max_body_bytes,
         header_s=server.header_timeout_s,

@@ -15,7 +15,7 @@ class Limits:
     answer waits for a reader that has stopped reading.
     """
 
-    connections: int = 4096
+    connections: int = 16384
     header_bytes: int = 1 << 20
     body_bytes: int = 128 << 20
     header_s: float = 30.0

@@ -27,8 +27,13 @@ def config(tmp_path: Path, text: str = "", **environ: str) -> Config:
 def test_defaults_agree(tmp_path: Path) -> None:
     """With nothing configured the rooms get their own defaults: no number is written twice with two values."""
     plain = config(tmp_path)
-    assert http_settings(plain.server).limits == Limits()
+    assert http_settings(plain.server, 1 << 20).limits == Limits()
     assert scheduler_settings(plain, NO_BACKENDS) == SchedulerSettings(backend="")
+
+
+def test_connections_have_descriptors(tmp_path: Path) -> None:
+    """There are never more connections than descriptors."""
+    assert http_settings(config(tmp_path).server, 1024).limits.connections == 512
 
 
 @pytest.mark.parametrize(("text", "slots"), [("", None), ("0", 1), ("1", 1), ("4", 4)])
