@@ -293,18 +293,24 @@ class Connection(asyncio.Protocol):
         self._place.idle.pop(self, None)
         self.write(last)
         if not unread or self._ended or not self._transport.can_write_eof():
-            self._transport.close()
+            self._end()
             return
         self._transport.write_eof()
         self._transport.resume_reading()
-        self._arm(_LINGER_S, self._transport.close)
+        self._arm(_LINGER_S, self._end)
 
     def close(self) -> None:
         """Close between two requests, or in the middle of a head."""
         self._deaf = True
         self._disarm()
         self._place.idle.pop(self, None)
+        self._end()
+
+    def _end(self) -> None:
+        """Close once all is sent; a client that does not read keeps nothing open longer than ``write_s``."""
         self._transport.close()
+        if self._transport.get_write_buffer_size():
+            self._arm(self._limits.write_s, self.abort)
 
     def abort(self) -> None:
         """Drop the connection at once; `connection_lost` stops the work for it."""

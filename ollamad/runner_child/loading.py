@@ -14,7 +14,7 @@ from ollamad.plugin.backend import Backend, Model
 from ollamad.prompt.render import ChatTemplate
 from ollamad.runner_child.files import resolve
 from ollamad.runner_child.prompts import PromptMaker
-from ollamad.runner_child.threads import default_threads
+from ollamad.runner_child.threads import usable_threads
 from ollamad.types import Memory
 from ollamad.wire.messages import LoadSpec, Progress, Ready
 
@@ -85,9 +85,10 @@ def load(
     Runs in: runner, main thread.
     """
     started = time.monotonic_ns()
-    threads = spec.threads or default_threads()
+    threads = usable_threads(spec.threads)
+    threads_batch = usable_threads(spec.threads_batch) if spec.threads_batch > 0 else threads
     n_batch = min(spec.n_batch, spec.ctx_len * spec.slots) if spec.embedding else spec.n_batch
-    spec = replace(spec, threads=threads, threads_batch=spec.threads_batch or threads, n_batch=max(n_batch, 1))
+    spec = replace(spec, threads=threads, threads_batch=threads_batch, n_batch=max(n_batch, 1))
     model = backend.load(spec, resolve(spec, store_root), _reporter(report))
     try:
         engine, embedder, memory = _engines(model, spec, on_fatal)

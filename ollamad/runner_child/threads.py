@@ -5,6 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+#: More ends the process. Source: ggml.h, GGML_MAX_N_THREADS.
+MOST_THREADS = 512
+
+
+def usable_threads(asked: int) -> int:
+    """What was asked for, as far as there are CPUs; 0 and below ask for nothing.
+
+    Threads beyond the CPUs only wait for each other, actively: a request that asks for thousands slows everybody.
+    """
+    return min(asked, os.cpu_count() or 1, MOST_THREADS) if asked > 0 else default_threads()
+
 
 def default_threads(root: Path = Path("/")) -> int:
     """Return at least 1. Two threads of one core share its arithmetic units, so siblings count once."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ollamad.runner_child.threads import default_threads
+from ollamad.runner_child.threads import MOST_THREADS, default_threads, usable_threads
 
 
 @pytest.fixture
@@ -39,3 +39,10 @@ def test_a_quota_is_the_limit(tmp_path: Path, quota: str, threads: int) -> None:
 def test_without_any_facts_every_cpu_counts(tmp_path: Path) -> None:
     """A system that tells nothing gets a thread per CPU."""
     assert default_threads(tmp_path) == 4
+
+
+def test_asked_for() -> None:
+    """A number is taken as far as there are CPUs; nothing and less is the default."""
+    assert usable_threads(1) == 1
+    assert usable_threads(2**31) == min(os.cpu_count() or 1, MOST_THREADS)
+    assert usable_threads(0) == usable_threads(-1) == default_threads()
