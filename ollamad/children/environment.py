@@ -23,6 +23,8 @@ _PREFIXES = (
     "ROCM_",
     "ROCR_",
 )
+#: Chosen by `ollamad serve` for itself, to give memory back after a burst; it would only slow a child.
+_NOT_INHERITED = frozenset({"PYTHONMALLOC"})
 #: OpenMP threads that spin between steps take the cores from the other streams; llama.cpp's own backtrace
 #: starts gdb, which can hang a dying runner.
 _DEFAULTS = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
@@ -31,7 +33,7 @@ _DEFAULTS = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a child may see of *environment*, with our defaults where it says nothing."""
     allowed = {name: value for name, value in environment.items() if name in _NAMES or name.startswith(_PREFIXES)}
-    return {**_DEFAULTS, **allowed}
+    return {**_DEFAULTS, **{name: value for name, value in allowed.items() if name not in _NOT_INHERITED}}
 
 
 #: Source: runtime contract, section 2.3.

@@ -22,3 +22,9 @@ def test_the_log_shows_devices_and_no_secrets() -> None:
     """Only what decides about devices is logged; a name that sounds of a secret has its value blanked."""
     environment = {"PATH": "/bin", "HOME": "/root", "GGML_X": "1", "CUDA_API_KEY": "hush", "HIP_Y": "2"}
     assert loggable(environment) == {"PATH": "/bin", "GGML_X": "1", "CUDA_API_KEY": "[redacted]", "HIP_Y": "2"}
+
+
+def test_the_daemons_own_allocator_stays_with_the_daemon() -> None:
+    """`PYTHONMALLOC`, which `ollamad serve` sets for itself, does not reach a child; other Python settings do."""
+    assert child_environment({"PYTHONMALLOC": "malloc", "PYTHONPATH": "x"})["PYTHONPATH"] == "x"
+    assert "PYTHONMALLOC" not in child_environment({"PYTHONMALLOC": "malloc"})
