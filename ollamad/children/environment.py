@@ -26,8 +26,8 @@ _PREFIXES = (
 #: Chosen by `ollamad serve` for itself, to give memory back after a burst; it would only slow a child.
 _NOT_INHERITED = frozenset({"PYTHONMALLOC"})
 #: OpenMP threads that spin between steps take the cores from the other streams; llama.cpp's own backtrace
-#: starts gdb, which can hang a dying runner.
-_DEFAULTS = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
+#: starts gdb, which can hang a dying runner; numpy multiplies no matrices here and needs no threads for it.
+_DEFAULTS = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,1 +1,2 @@
-"""llama.cpp as a backend: `cpu`, `cuda` and `metal` say what they need, `binding` is the only file that touches it."""
+"""llama.cpp as a backend: `cpu`, `cuda` and `metal` say what they need, `binding` and `samplers` hold what
+touches it, through `native`, the only file that imports it."""

@@ -1,4 +1,4 @@
-"""The only file that touches `llama_cpp`: models, contexts and samplers over llama.cpp's C API.
+"""Models and contexts over llama.cpp's C API.
 
 Imported inside `devices` and `load` only, so in probe jobs and runners, never in the daemon.
 """
@@ -6,15 +6,10 @@ Imported inside `devices` and `load` only, so in probe jobs and runners, never i
 from __future__ import annotations
 
 import ctypes
-import importlib
-import importlib.util
 import os
-import sys
-import types
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ollamad.plugin import (
     BackendError,
@@ -33,15 +28,17 @@ from ollamad.plugin import (
     Sampler,
     SamplingParameters,
 )
-from ollamad_llama.native_log import NativeLog, kind_of, memory_of, says_out_of_memory, without_paths
+from ollamad_llama.native import c as _c
+from ollamad_llama.native import log as _log
+from ollamad_llama.native_log import kind_of, memory_of, says_out_of_memory, without_paths
 from ollamad_llama.offload import Offload
+from ollamad_llama.samplers import LlamaSampler, Picker
 
 #: llama.cpp pads the cells of a context to this; asking for a multiple makes what we count what there is.
 _CELLS_MULTIPLE = 256
 #: LLAMA_MAX_SEQ: most sequence ids of one context.
 _MAX_SEQUENCES = 256
 _SPARE_ROWS_BYTES = 32 * 1024 * 1024
-_RANDOM_SEED = 0xFFFFFFFF
 _KV_TYPES = {"": 1, "f32": 0, "f16": 1, "bf16": 30, "q8_0": 8, "q5_1": 7, "q5_0": 6, "q4_1": 3, "q4_0": 2, "iq4_nl": 20}
 _FLASH_ATTENTION = {None: -1, False: 0, True: 1}
 _LOAD_MODE_AUTO, _LOAD_MODE_NONE, _LOAD_MODE_MMAP = -1, 0, 1
@@ -50,43 +47,6 @@ _POOLING_NONE, _POOLING_MEAN = 0, 1
 _DEVICE_CPU, _DEVICE_GPU, _DEVICE_INTEGRATED = 0, 1, 2
 #: llama_decode: no cells for the batch.
 _NO_CELLS = 1
-
-
-def _import_low_level() -> Any:
-    """Import ``llama_cpp.llama_cpp`` without its package's ``__init__``.
-
-    That one pulls in numpy, jinja2 and a server's worth of code: 0.18 s and 25 MB where the C API alone takes
-    0.02 s. A bare parent module stands in for it while the import runs.
-    """
-    if "llama_cpp" in sys.modules:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None or spec.submodule_search_locations is None:
-        raise BackendError("llama-cpp-python is not installed")
-    parent = types.ModuleType("llama_cpp")
-    parent.__path__ = list(spec.submodule_search_locations)
-    sys.modules["llama_cpp"] = parent
-    try:
-        return importlib.import_module("llama_cpp.llama_cpp")
-    finally:
-        del sys.modules["llama_cpp"]
-
-
-_c = _import_low_level()
-_log = NativeLog()
-
-
-@_c.llama_log_callback  # type: ignore[untyped-decorator]
-def _on_log(level: int, text: bytes | None, _user: object) -> None:
-    """Runs in: any native thread."""
-    words = _log.feed(level, (text or b"").decode("utf-8", "replace"))
-    if words:
-        with suppress(OSError):  # nobody reads our stderr any more: the daemon is gone, and so will we be
-            os.write(2, words.encode("utf-8", "replace"))
-
-
-_c.llama_log_set(_on_log, None)
-_c.llama_backend_init()
 
 
 def _ggml(function: str, result: Any, *arguments: Any) -> Any:
@@ -397,6 +357,7 @@ class _GenerateContext(_LlamaContext):
         self.can_share_prefix = self.can_cut = self._movable
         self.can_shift = self._movable and bool(_c.llama_memory_can_shift(self._memory))
         self._n_vocab = int(_c.llama_vocab_n_tokens(vocab))
+        self._picker = Picker(self._n_vocab)
 
     def _parameters(self, ctx_len: int, slots: int, spec: LoadSpec) -> Any:
         parameters = super()._parameters(ctx_len, slots, spec)
@@ -430,11 +391,11 @@ class _GenerateContext(_LlamaContext):
             raise BackendError(f"llama_decode returned {code}: {_log.take_words()}")
 
     def sampler(self, parameters: SamplingParameters, grammar: str | None = None) -> Sampler:
-        return _LlamaSampler(self._vocab, self._n_vocab, self._ctx_len, parameters, grammar)
+        return LlamaSampler(self._vocab, self._n_vocab, self._ctx_len, parameters, grammar)
 
     def sample(self, picks: Sequence[tuple[Sampler, int]]) -> list[int]:
-        handle, sample = self._handle, _c.llama_sampler_sample
-        return [sample(sampler._chain, handle, row) for sampler, row in picks]  # type: ignore[attr-defined]
+        handle, pick = self._handle, self._picker.pick
+        return [pick(handle, cast(LlamaSampler, sampler), row) for sampler, row in picks]
 
 
 class _EmbedContext(_LlamaContext):
@@ -517,68 +478,3 @@ class _NativeBatch:
         self._positions[:count] = batch.positions
         self._ids[:count] = batch.sequence_ids
         self._outputs[:count] = batch.outputs
-
-
-class _LlamaSampler(Sampler):
-    """llama-server's chain: penalties, top-k, typical, top-p, min-p, temperature, choice.
-
-    Links that would change nothing are left out. At temperature 0 the most likely token is taken, which is
-    what the chain would come to. A grammar comes first: it only strikes out tokens.
-    """
-
-    def __init__(
-        self, vocab: Any, n_vocab: int, ctx_len: int, parameters: SamplingParameters, grammar: str | None
-    ) -> None:
-        settings = _c.llama_sampler_chain_default_params()
-        settings.no_perf = True
-        self._chain = _c.llama_sampler_chain_init(settings)
-        self._penalties: Any = None
-        try:
-            if grammar:
-                self._add(_c.llama_sampler_init_grammar(vocab, grammar.encode(), b"root"))
-            self._add_penalties(n_vocab, ctx_len, parameters)
-            self._add_choice(parameters)
-        except BaseException:
-            self.close()
-            raise
-
-    def _add(self, link: Any) -> Any:
-        if not link:
-            raise ValueError("the grammar or a sampling parameter was refused by llama.cpp")
-        _c.llama_sampler_chain_add(self._chain, link)
-        return link
-
-    def _add_penalties(self, n_vocab: int, ctx_len: int, p: SamplingParameters) -> None:
-        last = ctx_len if p.repeat_last_n < 0 else p.repeat_last_n
-        if last and (p.repeat_penalty != 1.0 or p.frequency_penalty or p.presence_penalty):
-            self._penalties = self._add(
-                _c.llama_sampler_init_penalties(
-                    n_vocab, last, p.repeat_penalty, p.frequency_penalty, p.presence_penalty
-                )
-            )
-
-    def _add_choice(self, p: SamplingParameters) -> None:
-        if p.temperature <= 0:
-            self._add(_c.llama_sampler_init_greedy())
-            return
-        if p.top_k > 0:
-            self._add(_c.llama_sampler_init_top_k(p.top_k))
-        if 0 < p.typical_p < 1:  # 0 is what a client sends for "not set"
-            self._add(_c.llama_sampler_init_typical(p.typical_p, 0))
-        if p.top_p < 1:
-            self._add(_c.llama_sampler_init_top_p(p.top_p, 0))
-        if p.min_p > 0:
-            self._add(_c.llama_sampler_init_min_p(p.min_p, 0))
-        self._add(_c.llama_sampler_init_temp(p.temperature))
-        seed = _RANDOM_SEED if p.seed < 0 else p.seed & 0xFFFFFFFF
-        self._add(_c.llama_sampler_init_dist(seed))
-
-    def accept(self, tokens: Sequence[int]) -> None:
-        if self._penalties:  # nothing else in the chain looks at a prompt
-            for token in tokens:
-                _c.llama_sampler_accept(self._penalties, token)
-
-    def close(self) -> None:
-        if self._chain:
-            _c.llama_sampler_free(self._chain)
-            self._chain = None

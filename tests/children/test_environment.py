@@ -10,7 +10,8 @@ def test_only_allowed_variables_pass() -> None:
     allowed = dict.fromkeys(names + more, "x")
     refused = dict.fromkeys(("NOTIFY_SOCKET", "WATCHDOG_USEC", "OLLAMA_HOST", "OPENAI_API_KEY", "HTTPS_PROXY"), "x")
     seen = child_environment(allowed | refused)
-    assert seen == {**allowed, "OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1"}
+    ours = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    assert seen == {**allowed, **ours}
 
 
 def test_the_user_may_overrule_our_defaults() -> None:

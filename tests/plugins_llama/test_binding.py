@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from ollamad_llama import binding
+from ollamad_llama import binding, native
 from ollamad_llama.cpu import CpuBackend
 from ollamad_llama.offload import Offload
 from tiny_bert import write_tiny_bert
@@ -78,7 +78,7 @@ def continue_with(model: Model, context: Context, text: str, parameters: Samplin
 def test_the_low_level_module_comes_without_its_package() -> None:
     """Importing the binding leaves the heavy package unimported, and free to be imported by others."""
     assert "llama_cpp.llama" not in sys.modules
-    assert binding._c.__name__ == "llama_cpp.llama_cpp"
+    assert native.c.__name__ == "llama_cpp.llama_cpp"
 
 
 def test_a_prompt_is_tokenized_as_recorded(model: Model) -> None:
