@@ -1,50 +1,36 @@
-"""The API over a real socket with one model that nobody runs: enough for what never reaches a model."""
+"""A real daemon with the settings that the recorded server had."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any, cast
+import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from ollamad_ollama_api import OllamaApi
+from recorded.player import Player
+from serving import serving
 
-from ollamad.errors import InvalidName, ModelNotFound
-from ollamad.http import HttpServer, HttpSettings, RouteTable
-from ollamad.names import is_valid, parse_name, parse_reference, short
-from ollamad.plugin import Admin, Inference, Library, Listener, ResolvedModel, Services
-
-
-class Names:
-    """Knows `rp-chat`, and every rule about names."""
-
-    async def resolve(self, name: str, *, align_case: bool = True) -> ResolvedModel:
-        parsed = parse_name(parse_reference(name).base)
-        if not is_valid(parsed):
-            raise InvalidName(name)
-        if parsed.model != "rp-chat":
-            raise ModelNotFound(name, short(parsed))
-        return ResolvedModel(name, parsed, short(parsed), "d" * 64, (), capabilities=("completion",))
-
-    async def unload(self, model: ResolvedModel) -> None:
-        assert is_valid(model.name)
-
-    async def show(self, name: str, **options: Any) -> Any:
-        return await self.resolve(name)
-
-    async def list(self) -> list[Any]:
-        return []
+SETTINGS = {
+    "OLLAMAD_DEMO": "0",
+    "OLLAMA_NO_CLOUD": "1",
+    "OLLAMA_MAX_QUEUE": "16",
+    "OLLAMA_MAX_LOADED_MODELS": "6",
+    "OLLAMA_NUM_PARALLEL": "1",
+    "OLLAMA_CONTEXT_LENGTH": "2048",
+}
 
 
-@pytest.fixture
-async def port() -> AsyncIterator[int]:
-    """The port of the server."""
-    names = Names()
-    services = Services(cast(Inference, names), cast(Library, names), cast(Admin, names), "0.1.0", "0.32.1")
-    table = RouteTable()
-    table.add("ollama-api", OllamaApi().routes(services))
-    loop = asyncio.get_running_loop()
-    server = HttpServer(
-        table, HttpSettings(), access_log=lambda record: None, spawn=lambda work, name: loop.create_task(work)
-    )
-    bound = await server.start([Listener("default", "manage", tcp=("127.0.0.1", 0))])
-    yield int(bound[0].address[1])
-    await server.stop()
+@pytest.fixture(scope="session")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+    """A daemon without a model."""
+    with serving(tmp_path_factory.mktemp("empty"), **SETTINGS) as port:
+        yield Player(port)
+
+
+@pytest.fixture(scope="session")
+def stocked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Player]:
+    """A daemon with the models that all cases may use."""
+    models = json.loads(Path(__file__).with_name("models.json").read_text())
+    with serving(tmp_path_factory.mktemp("stocked"), **SETTINGS) as port:
+        player = Player(port)
+        asyncio.run(player.create_models(models))
+        yield player
