@@ -114,6 +114,7 @@ async def start(config: Config) -> Daemon:
     """
     descriptors = raise_descriptor_limit()
     plugins = load_plugins(config)
+    extra = plugins.offering_backends(config.plugins.extra)
     supervisor = Supervisor()
     jobs = Jobs(config.environment)
     backends = Backends(plugins.manager.backends)
@@ -122,21 +123,21 @@ async def start(config: Config) -> Daemon:
     host = RunnerHost(
         supervisor.spawn,
         config.store.path,
-        config.plugins.extra,
+        extra,
         environment=config.environment,
         interpreters=backends.interpreters,
     )
     devices = device_finder(
         jobs,
-        extra=config.plugins.extra,
-        disabled=config.plugins.disabled,
+        extra=extra,
+        disabled=(*config.plugins.disabled, *plugins.failed),
         gpu_overhead_bytes=config.scheduler.gpu_overhead_bytes,
     )
     scheduler = Scheduler(host, supervisor.spawn, scheduler_settings(config, backends), devices)
 
     demo = DemoLayer(state, enabled=config.store.demo)
     resolver = Resolver(store, demo, use_go_template=config.runner.go_template)
-    creator = Creator(store, demo, resolver, backends.checker(jobs, config.plugins.extra))
+    creator = Creator(store, demo, resolver, backends.checker(jobs, extra))
     admin = AdminService(
         config=lambda: daemon.explain(), plugins=lambda: plugins.manager.records, status=lambda: daemon.status()
     )

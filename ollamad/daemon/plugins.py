@@ -29,6 +29,16 @@ class Plugins:
         """Plugin name -> its options' values."""
         return {name: {key: one.value for key, one in settings.items()} for name, settings in self.settings.items()}
 
+    def offering_backends(self, extra: Sequence[str]) -> tuple[str, ...]:
+        """Those of ``plugins.extra`` that a child needs: broken ones would break or delay it as they did here."""
+        useful = {record.name for record in self.manager.records if record.status == "loaded" and record.backends}
+        return tuple(name for name in extra if name in useful)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of plugins that could not be loaded."""
+        return tuple(record.name for record in self.manager.records if record.status == "failed")
+
     def explain(self, config: Config) -> list[Explained]:
         """Rows of ``config show`` for the options of plugins."""
         rows = []

@@ -330,13 +330,13 @@ def load_backend(name: str, extra: Sequence[str] = ()) -> Backend:
     Runs in: a runner, main thread.
     """
     candidates = entry_point_candidates() + extra_candidates(extra)
-    failure: Exception | None = None
+    failure: Exception | SystemExit | None = None
     for candidate in sorted(candidates, key=lambda one: one.name != name):
         try:
             for backend in _register(candidate, daemon=False).backends:
                 if backend.name == name:
                     return backend
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failure = failure or error
     raise PluginError(
         name, f"no plugin offers this backend ({failure})" if failure else "no plugin offers this backend"
