@@ -12,8 +12,10 @@ from functools import partial
 
 from ollamad.engine.batcher import Batcher, StepPlan
 from ollamad.engine.kvcache import Copy, KVCache, Operation, Remove, Shift
+from ollamad.engine.lookup import LookupGuesser
 from ollamad.engine.pace import Pace
 from ollamad.engine.sequence import Sequence
+from ollamad.engine.speculation import Speculation
 from ollamad.engine.thread import EngineThread, OnFatal
 from ollamad.engine.work import Counters, EngineStopped, Listener, Outcome, Reason, Work
 from ollamad.errors import QueueFull
@@ -35,6 +37,8 @@ class Engine(EngineThread):
         step_ms: Time that a step with prompt tokens may take while others decode.
         on_fatal: Told of the error that ended the engine, after all work got its outcome.
         max_waiting: Most work without a slot; the scheduler's leases normally keep it at 0.
+        speculate: Guess what repeats the text, wherever that makes steps yield more. Needs a context that cuts.
+        speculation: Guess by other means.
     """
 
     def __init__(
@@ -48,6 +52,8 @@ class Engine(EngineThread):
         clock: Callable[[], int] = time.perf_counter_ns,
         on_fatal: OnFatal,
         max_waiting: int = 4096,
+        speculate: bool = True,
+        speculation: Speculation | None = None,
     ) -> None:
         super().__init__("engine", context, on_fatal)
         self._cache = KVCache(
@@ -58,7 +64,18 @@ class Engine(EngineThread):
             can_shift=context.can_shift,
         )
         self._pace = Pace(step_ms * 1_000_000, context.n_batch)
-        self._batcher = Batcher(self._cache, self._pace, slots=slots, n_batch=context.n_batch, is_end=is_end)
+        if speculation is None and speculate:
+            speculation = Speculation(LookupGuesser(is_end))
+        self._speculation = speculation if context.can_cut else None
+        self._batcher = Batcher(
+            self._cache,
+            self._pace,
+            slots=slots,
+            n_batch=context.n_batch,
+            is_end=is_end,
+            n_outputs=context.n_outputs,
+            speculation=self._speculation,
+        )
         self._ctx_len = ctx_len
         self._is_end = is_end
         self._clock = clock
@@ -91,7 +108,7 @@ class Engine(EngineThread):
 
     def counters(self) -> Counters:
         """What was done so far."""
-        batcher, cache = self._batcher, self._cache
+        batcher, cache, speculation = self._batcher, self._cache, self._speculation
         return Counters(
             step=self._steps,
             prefilled=batcher.prefilled,
@@ -104,6 +121,8 @@ class Engine(EngineThread):
             sampling_ns=self._sampling_ns,
             running=len(batcher.running),
             waiting=len(batcher.waiting),
+            guessed=speculation.guessed if speculation else 0,
+            accepted=speculation.accepted if speculation else 0,
         )
 
     # --- in the engine thread
@@ -171,31 +190,55 @@ class Engine(EngineThread):
     def _finish_step(self, plan: StepPlan, started: int) -> None:
         """Sample, count, and tell the listeners."""
         sampling = self._clock()
-        tokens = self._context.sample([(sequence.sampler, row) for sequence, row in plan.picks]) if plan.picks else []
+        chosen = self._sample(plan)
         now = self._clock()
         self._sampling_ns += now - sampling
         self._steps += 1
         self._batch_tokens += len(plan.batch)
-        if plan.prefill_tokens:
-            self._pace.prefilled(plan.prefill_tokens, len(plan.batch) > plan.prefill_tokens, now - started)
-        else:
-            self._pace.decoded(now - started)
-        reasons = self._batcher.apply(plan, tokens, now)
-        for (sequence, _), token, reason in zip(plan.picks, tokens, reasons, strict=True):
-            self._deliver(sequence, token, reason)
+        self._measured(plan, now - started)
+        self._batcher.computed(plan)
+        for number, (sequence, _) in enumerate(plan.picks):
+            self._deliver(sequence, chosen[number], now, len(plan.guesses[number]) if plan.guesses else 0)
 
-    def _deliver(self, sequence: Sequence, token: int, reason: Reason | None) -> None:
-        """Hand a token to its listener, which may end the sequence; a stop goes before a limit."""
-        if not self._is_end(token):
-            try:
-                if not sequence.listener.token(token):
-                    reason = "stop"
-            except Exception as error:  # a listener's fault ends its own request
-                log.exception("listener of %s failed", sequence.work.id)
-                self._end(sequence, "failed", f"{type(error).__name__}: {error}")
-                return
+    def _sample(self, plan: StepPlan) -> list[list[int]]:
+        """The tokens of each pick: one, or as many as were guessed right and one more."""
+        if plan.guesses:
+            checks = zip(plan.picks, plan.guesses, strict=True)
+            return self._context.verify([(sequence.sampler, row, guesses) for (sequence, row), guesses in checks])
+        if plan.picks:
+            return [[token] for token in self._context.sample([(pick.sampler, row) for pick, row in plan.picks])]
+        return []
+
+    def _measured(self, plan: StepPlan, elapsed_ns: int) -> None:
+        if plan.prefill_tokens:
+            self._pace.prefilled(plan.prefill_tokens, len(plan.batch) > plan.prefill_tokens, elapsed_ns)
+            return
+        if not plan.guesses:
+            self._pace.decoded(elapsed_ns)
+        if self._speculation is not None:
+            self._speculation.curve.measured(len(plan.batch), elapsed_ns)
+
+    def _deliver(self, sequence: Sequence, tokens: list[int], now: int, guesses: int) -> None:
+        """Hand tokens to their listener, which may end the sequence; a stop goes before a limit."""
+        reason: Reason | None = None
+        error = ""
+        accepted = -1
+        for token in tokens:
+            accepted += 1
+            reason = self._batcher.took(sequence, token, now)
+            if not self._is_end(token):
+                try:
+                    if not sequence.listener.token(token):
+                        reason = "stop"
+                except Exception as fault:  # a listener's fault ends its own request
+                    log.exception("listener of %s failed", sequence.work.id)
+                    reason, error = "failed", f"{type(fault).__name__}: {fault}"
+            if reason is not None:
+                break
+        if guesses:
+            self._batcher.settle(sequence, guesses, accepted)
         if reason is not None:
-            self._end(sequence, reason)
+            self._end(sequence, reason, error)
 
     def _end(self, sequence: Sequence, reason: Reason, error: str = "") -> None:
         self._report(sequence, self._batcher.end(sequence, reason, error))

@@ -47,6 +47,14 @@ Operation: TypeAlias = Remove | Copy | Shift
 _RUNNING = 1 << 16
 _ALL = 1 << 62
 
+#: A kept cell costs every token that is computed beside it a little time: llama.cpp's unified cache looks at the mask
+#: of each cell up to the highest used one. It earns the time of a prefilled token when it is used again. When it
+#: has cost as much as it may earn, it goes: so it never costs more than twice what the best foresight would.
+#: KEPT_TABLE
+KEPT_FOR = 4096
+#: Below this many cells nothing can be measured.
+KEPT_FREELY = 1024
+
 
 class Holding:
     """The cells of one sequence id. Position i is ``cells[i]`` and holds ``tokens[i]``.
@@ -54,6 +62,7 @@ class Holding:
     ``tokens`` may be longer than ``cells``: the rest is not computed yet. Tokens are prefix keys; opaque
     media join later as the hash of their span, once per cell. ``pure`` bounds the positions whose cells were
     computed from exactly the tokens before them: after a shift, later cells remember what was dropped.
+    ``used`` is when it was last running or shared, in computed tokens.
     """
 
     __slots__ = ("cells", "id", "key", "pure", "running", "tokens", "used")
@@ -79,12 +88,21 @@ class KVCache:
     Holds: a cell is free or held; used plus free cells are ``n_cells``; running sequences are never
     evicted. Operations pile up in ``operations``, in order, and must be done before the next decode.
 
-    Finished sequences are kept until their cells are needed. That is not free: llama.cpp's unified cache attends
-    over all used cells, and the demo model (2 cores, 16,384 cells) makes 1,000 tokens/s with 2,000 cells kept,
-    700 with 8,000, 250 with 16,000.
+    Finished sequences are kept until their cells are needed, or until `expire` finds that they cost more than they
+    are worth.
     """
 
-    def __init__(self, n_cells: int, n_sequences: int, *, can_share: bool, can_cut: bool, can_shift: bool) -> None:
+    def __init__(
+        self,
+        n_cells: int,
+        n_sequences: int,
+        *,
+        can_share: bool,
+        can_cut: bool,
+        can_shift: bool,
+        kept_for: int = KEPT_FOR,
+        kept_freely: int = KEPT_FREELY,
+    ) -> None:
         self.n_cells = n_cells
         self.can_share = can_share
         self.can_cut = can_cut
@@ -92,6 +110,9 @@ class KVCache:
         self.operations: list[Operation] = []
         self.used = 0
         self.kept_cells = 0
+        self.computed = 0
+        self._kept_for = kept_for
+        self._kept_freely = kept_freely
         self._ids = list(range(n_sequences))
         self._running: dict[int, Holding] = {}
         self._kept: dict[int, Holding] = {}  # least recently used first
@@ -113,7 +134,7 @@ class KVCache:
 
         At least one token is left to compute, since its logits are wanted.
         """
-        source, length = self._longest(tokens, key)
+        source, length = self.longest(tokens, key)
         if source is None:
             return self._fresh(tokens, key)
         if not source.running and self._may_take(source, length):
@@ -131,6 +152,7 @@ class KVCache:
         """*count* more tokens of a running sequence were computed."""
         spare, weights, cells = self._spare, self._weights, holding.cells
         self.used += count
+        self.computed += count
         assert self.used <= self.n_cells
         for _ in range(count):
             if spare:
@@ -147,10 +169,23 @@ class KVCache:
             self._drop(next(iter(self._kept.values())))
         return self.free >= count
 
+    def expire(self) -> None:
+        """Evict what was not used while ``kept_for`` tokens were computed, down to ``kept_freely`` kept cells."""
+        while self.kept_cells > self._kept_freely:
+            oldest = next(iter(self._kept.values()))
+            if self.computed - oldest.used <= self._kept_for:
+                return
+            self._drop(oldest)
+
     def evict_all(self) -> None:
         """Evict every finished sequence."""
         for holding in list(self._kept.values()):
             self._drop(holding)
+
+    def take_back(self, holding: Holding, length: int) -> None:
+        """Forget the cells of a running sequence from *length* on: they hold guesses that were wrong."""
+        self.operations.append(Remove(holding.id, length, -1))
+        self._release(holding, length, len(holding.cells))
 
     def shift(self, holding: Holding, keep: int, discard: int) -> bool:
         """Drop ``[keep, keep + discard)`` and move what follows forward.
@@ -180,6 +215,7 @@ class KVCache:
         del self._running[holding.id]
         self._weigh(holding.cells, 1 - _RUNNING)
         holding.running = False
+        holding.used = self.computed
         self._kept[holding.id] = holding
         if not self._cut(holding, holding.reusable):
             return
@@ -209,7 +245,8 @@ class KVCache:
 
     # --- choosing a beginning
 
-    def _longest(self, tokens: list[int], key: str) -> tuple[Holding | None, int]:
+    def longest(self, tokens: list[int], key: str) -> tuple[Holding | None, int]:
+        """Who holds the longest computed beginning of *tokens*, and how long it is; one token is always left."""
         best: Holding | None = None
         longest = 0
         limit = len(tokens) - 1
@@ -250,12 +287,14 @@ class KVCache:
         del self._kept[source.id]
         self._weigh(source.cells, _RUNNING - 1)
         source.running = True
+        source.pure = _ALL
         source.tokens = tokens
         self._running[source.id] = source
         return source
 
     def _touch(self, holding: Holding) -> None:
         if not holding.running:
+            holding.used = self.computed
             self._kept[holding.id] = self._kept.pop(holding.id)
 
     def _fresh(self, tokens: list[int], key: str) -> Holding:

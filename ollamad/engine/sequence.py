@@ -18,15 +18,19 @@ class Sequence:
     """A prompt with its output. ``listener`` and ``sampler`` are carried for the engine, never called here.
 
     ``tokens`` is prompt and answer as the cache is to hold them: a shift takes tokens out of the middle.
+    ``holding`` is None before it begins to compute and after its end. Until then it may wait for ``leader`` to have
+    computed the first ``awaited`` tokens, which are the same as its own.
     """
 
     __slots__ = (
+        "awaited",
         "cached",
         "ctx_len",
         "first_ns",
         "generated",
         "holding",
         "last_ns",
+        "leader",
         "listener",
         "paused",
         "sampler",
@@ -43,6 +47,8 @@ class Sequence:
         self.sampler = sampler
         self.tokens = list(work.tokens)
         self.holding: Holding | None = None
+        self.leader: Sequence | None = None
+        self.awaited = 0
         self.cached = 0
         self.generated = 0
         self.shifts = 0
@@ -66,6 +72,18 @@ class Sequence:
         if len(self.tokens) >= self.ctx_len and not (can_shift and self.work.shift and self.shift_range()[1]):
             return "length"
         return None
+
+    def pending(self) -> int:
+        """Tokens that are not computed yet."""
+        assert self.holding is not None
+        return len(self.tokens) - len(self.holding.cells)
+
+    def most_guesses(self) -> int:
+        """Guesses that may be right without passing a limit: each makes room for one more token in the end."""
+        room = self.ctx_len - 1 - len(self.tokens)
+        if self.work.max_tokens >= 0:
+            room = min(room, self.work.max_tokens - self.generated - 1)
+        return max(room, 0)
 
     def shift_range(self) -> tuple[int, int]:
         """``(keep, discard)`` of a shift now: half of what may go, as llama-server does it."""

@@ -70,6 +70,7 @@ class Counters:
     """Numbers since the engine started; ``cells_*``, ``running`` and ``waiting`` are of now.
 
     ``cells_kept`` are cells that only finished sequences hold. ``batch_tokens`` is the sum over all steps.
+    ``accepted`` of the ``guessed`` tokens were right.
     """
 
     step: int = 0
@@ -83,6 +84,8 @@ class Counters:
     sampling_ns: int = 0
     running: int = 0
     waiting: int = 0
+    guessed: int = 0
+    accepted: int = 0
 
 
 class EngineStopped(RuntimeError):

@@ -95,7 +95,7 @@ class Sampler(ABC):
 
     def close(self) -> None:
         """Free the chain. Safe to call twice."""
-        return None
+        return
 
 
 class Context(ABC):
@@ -120,6 +120,11 @@ class Context(ABC):
     can_cut: bool
     can_shift: bool
 
+    @property
+    def n_outputs(self) -> int:
+        """Most rows with an output in one `decode`; at least ``n_sequences``, unless ``n_batch`` is less."""
+        return min(self.n_sequences, self.n_batch)
+
     @abstractmethod
     def decode(self, batch: Batch) -> None:
         """Run one forward pass over every token of *batch* (at most ``n_batch``).
@@ -143,6 +148,29 @@ class Context(ABC):
         the order of *picks*.
         """
 
+    def verify(self, checks: Sequence[tuple[Sampler, int, Sequence[int]]]) -> list[list[int]]:
+        """Choose and accept tokens for each ``(sampler, row, guesses)`` as long as the choices equal the guesses.
+
+        The rows ``[row, row + len(guesses)]`` of the last `decode` are outputs of one sequence; the token of
+        row ``row + i + 1`` is ``guesses[i]``. The sampler alone decides: it is asked for row i + 1 only if it chose
+        ``guesses[i]`` at row i, so that it never accepts a token that the sequence does not get.
+
+        Returns:
+            One list for each check, in order: 1 to ``len(guesses) + 1`` tokens, of which the last is no guess.
+        """
+        chosen: list[list[int]] = [[] for _ in checks]
+        asked = list(range(len(checks)))
+        while asked:
+            tokens = self.sample([(checks[i][0], checks[i][1] + len(chosen[i])) for i in asked])
+            going_on = []
+            for i, token in zip(asked, tokens, strict=True):
+                guesses, already = checks[i][2], len(chosen[i])
+                chosen[i].append(token)
+                if already < len(guesses) and token == guesses[already]:
+                    going_on.append(i)
+            asked = going_on
+        return chosen
+
     @abstractmethod
     def remove(self, sequence_id: int, start: int, end: int) -> bool:
         """Forget positions ``[start, end)`` (-1: to the end) of a sequence; False if the memory cannot."""
@@ -164,7 +192,7 @@ class Context(ABC):
 
     def set_threads(self, decode: int, prefill: int) -> None:
         """Use this many threads from the next `decode` on."""
-        return None
+        return
 
     @abstractmethod
     def memory(self) -> tuple[Memory, ...]:
@@ -172,7 +200,7 @@ class Context(ABC):
 
     def close(self) -> None:
         """Free everything. Safe to call twice."""
-        return None
+        return
 
 
 class Model(ABC):
@@ -213,7 +241,7 @@ class Model(ABC):
 
     def close(self) -> None:
         """Free the weights. All contexts must be closed before."""
-        return None
+        return
 
 
 class Backend(ABC):

@@ -131,6 +131,8 @@ class FakeContext(Context):
             raise BackendError("a closed context was used")
         if not 0 < len(batch) <= self.n_batch:
             raise BackendError(f"a batch of {len(batch)} tokens where 1 to {self.n_batch} are allowed")
+        if sum(batch.outputs) > self.n_outputs:
+            raise BackendError(f"{sum(batch.outputs)} outputs where at most {self.n_outputs} are allowed")
         ends: dict[int, int] = {}
         for position, sequence_id in zip(batch.positions, batch.sequence_ids, strict=True):
             if not 0 <= sequence_id < self.n_sequences:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ollamad.engine.engine import Engine, Outcome, Work
+from ollamad.engine.speculation import Speculation
 from ollamad.testing.fake_context import FakeContext
 from ollamad.testing.fake_gates import Gates
 from ollamad.testing.fake_options import EOS, FakeOptions
@@ -47,7 +48,15 @@ class Recorder:
 class Driver:
     """An engine that was not started, its context, and a clock that ticks a microsecond per reading."""
 
-    def __init__(self, *, slots: int = 2, ctx_len: int = 64, step_ms: int = 200, **options: Any) -> None:
+    def __init__(
+        self,
+        *,
+        slots: int = 2,
+        ctx_len: int = 64,
+        step_ms: int = 200,
+        speculation: Speculation | None = None,
+        **options: Any,
+    ) -> None:
         self.gates = Gates()
         self.options = FakeOptions(**{"end_every": 0, **options})
         self.context = FakeContext(
@@ -66,6 +75,7 @@ class Driver:
             step_ms=step_ms,
             clock=itertools.count(1, 1000).__next__,
             on_fatal=self.fatal.append,
+            speculation=speculation,
         )
         self._ids = itertools.count(1)
 

@@ -32,7 +32,9 @@ def submit(batcher: Batcher, name: str, tokens: Any, **fields: Any) -> Sequence:
 def step(batcher: Batcher, now: int = 1) -> StepPlan:
     """Plan and apply one step in which every pick chooses token 7."""
     plan = batcher.plan(now)
-    batcher.apply(plan, [7] * len(plan.picks), now)
+    batcher.computed(plan)
+    for sequence, _ in plan.picks:
+        batcher.took(sequence, 7, now)
     return plan
 
 
@@ -92,13 +94,14 @@ def test_more_streams_than_a_batch_holds_take_turns() -> None:
     assert max(counts) - min(counts) <= 2
 
 
-def test_apply_tells_who_ends() -> None:
+def test_a_token_tells_who_ends() -> None:
     """An end token is ``stop``, even where the limit is reached by it."""
     batcher = make()
     submit(batcher, "a", [1])
     submit(batcher, "b", [2])
     plan = batcher.plan(1)
-    assert batcher.apply(plan, [END, 9], 2) == ["stop", None]
+    batcher.computed(plan)
+    assert [batcher.took(s, token, 2) for (s, _), token in zip(plan.picks, (END, 9), strict=True)] == ["stop", None]
 
 
 @pytest.mark.parametrize("reason", ["stop", "length", "cancelled"])

@@ -1,0 +1,147 @@
+"""When guessing ahead pays: what steps cost, what guesses are worth, and how many rows they get.
+
+A guess is a row more in the batch; if the sampler chooses it, the step yields a token more. What a batch of n rows
+costs is measured on this machine while it runs (on two AVX2 cores a batch of 3 costs more than one of 4), what a
+guess is worth is for its guesser to say. Nothing here knows where guesses come from, and nothing here chooses
+tokens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from collections.abc import Sequence as ReadOnly
+from dataclasses import dataclass
+from typing import Protocol
+
+from ollamad.engine.sequence import Sequence
+
+#: Most guesses for one sequence in one step.
+MOST_GUESSES = 15
+#: By how much a step with guesses has to be expected to be better than one without.
+_MARGIN = 1.05
+#: A guess that is less likely than this, with all before it, is worth no row on any machine.
+_LEAST_CHANCE = 0.05
+_REMEMBERED = 5
+_TRUSTED = 3  # measurements before a batch length is compared with others
+_FRESH_STEPS = 256
+#: An unmeasured batch length is assumed to be this much cheaper than its neighbours say, so that it gets measured.
+_HOPE = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """What a sequence may say next. ``chances[i]``: that ``tokens[i]`` is right if all before it are."""
+
+    tokens: ReadOnly[int] = ()
+    chances: ReadOnly[float] = ()
+
+
+class Guesser(Protocol):
+    """A source of guesses: text that repeats itself, or a smaller model.
+
+    Runs in: runner, engine thread. Called while a step is planned; a plan may be dropped, so guessing changes
+    nothing that `took` and `forget` do not.
+    """
+
+    def guess(self, wanted: ReadOnly[tuple[Sequence, int]]) -> list[Guess]:
+        """Guess for each ``(sequence, most)`` up to *most* tokens, never an end-of-generation token."""
+
+    def took(self, sequence: Sequence, token: int) -> None:
+        """*token* is what *sequence* said next, guessed or not."""
+
+    def forget(self, sequence: Sequence) -> None:
+        """*sequence* has ended. It may never have been asked about."""
+
+
+class CostCurve:
+    """Time of a step by its number of rows, from the steps that were made.
+
+    The median of the last few times, since a neighbour on the machine makes single steps arbitrarily slow. A
+    length that was not used for `_FRESH_STEPS` steps is unknown again: contexts grow, neighbours leave.
+    """
+
+    def __init__(self) -> None:
+        self._steps = 0
+        self._times: dict[int, deque[int]] = {}
+        self._medians: dict[int, int] = {}
+        self._last: dict[int, int] = {}
+
+    def measured(self, rows: int, elapsed_ns: int) -> None:
+        """A step without prompt tokens took this long."""
+        self._steps += 1
+        times = self._times.get(rows)
+        if times is None or self._steps - self._last[rows] > _FRESH_STEPS:
+            times = self._times[rows] = deque(maxlen=_REMEMBERED)
+        times.append(elapsed_ns)
+        self._medians[rows] = sorted(times)[len(times) // 2]
+        self._last[rows] = self._steps
+
+    def trusted(self, rows: int) -> bool:
+        """Whether a batch of this length was measured often enough to compare others with it."""
+        return rows in self._times and len(self._times[rows]) >= _TRUSTED
+
+    def cost(self, rows: int, base: int) -> float:
+        """Expected time of *rows* rows, where *base* ≤ *rows* rows were measured."""
+        if rows == base or self._knows(rows):
+            return self._medians[rows]
+        below = max((n for n in self._medians if base <= n < rows and (n == base or self._knows(n))), default=base)
+        above = min((n for n in self._medians if n > rows and self._knows(n)), default=0)
+        start = self._medians[below]
+        if above:
+            rise = (self._medians[above] - start) / (above - below)
+        elif below > base:
+            rise = (start - self._medians[base]) / (below - base)
+        else:
+            rise = start / (2 * base)
+        return _HOPE * (start + max(rise, 0.0) * (rows - below))
+
+    def _knows(self, rows: int) -> bool:
+        return rows in self._last and self._steps - self._last[rows] <= _FRESH_STEPS
+
+
+class Speculation:
+    """Chooses how many guesses of which sequence go into a step, so that it yields most tokens per second."""
+
+    def __init__(self, guesser: Guesser, curve: CostCurve | None = None) -> None:
+        self.guesser = guesser
+        self.curve = curve or CostCurve()
+        self.guessed = 0
+        self.accepted = 0
+
+    def choose(self, decoding: list[Sequence], room: int) -> list[ReadOnly[int]]:
+        """The guesses for each of *decoding*, at most *room* together; an empty list if there are none at all."""
+        base = len(decoding)
+        if room <= 0 or not self.curve.trusted(base):
+            return []
+        guesses = self.guesser.guess([(sequence, min(sequence.most_guesses(), MOST_GUESSES)) for sequence in decoding])
+        counts = self._share_out([guess.chances for guess in guesses], base, room)
+        return [guess.tokens[:count] for guess, count in zip(guesses, counts, strict=True)] if counts else []
+
+    def _share_out(self, chances: Iterable[ReadOnly[float]], base: int, room: int) -> list[int]:
+        """How many guesses each sequence gets: the likeliest first, as long as their step pays."""
+        worth: list[tuple[float, int]] = []
+        sequences = 0
+        for number, each in enumerate(chances):
+            sequences += 1
+            chance = 1.0
+            for conditional in each:
+                chance *= conditional
+                if chance < _LEAST_CHANCE:
+                    break
+                worth.append((chance, number))
+        if not worth:
+            return []
+        worth.sort(reverse=True)
+        cost = self.curve.cost
+        best, best_rate = 0, _MARGIN * base / cost(base, base)
+        expected = float(base)
+        for count, (chance, _) in enumerate(worth[:room], 1):
+            expected += chance
+            rate = expected / cost(base + count, base)
+            if rate > best_rate:
+                best, best_rate = count, rate
+        counts = [0] * sequences
+        for _, number in worth[:best]:
+            counts[number] += 1
+        return counts if best else []
