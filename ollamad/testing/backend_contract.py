@@ -121,6 +121,8 @@ class BackendContract(LoadedContract):
     plugin_module = ""
     #: What must not be imported before `Backend.devices` or `Backend.load`.
     native_modules: tuple[str, ...] = ("llama_cpp", "numpy", "torch", "jax", "mlx")
+    #: False for a backend whose tokens are given and not chosen: there is nothing that a penalty could change.
+    samples = True
     #: Texts that the vocabulary can write.
     texts: tuple[str, ...] = ("Who are you?", "one, two; three\nfour", "Grüße, 世界 🙂")
 
@@ -288,6 +290,8 @@ class BackendContract(LoadedContract):
 
     def test_penalties_know_what_was_accepted(self, context: Context, prompt: list[int]) -> None:
         """A token that the sampler was told of is punished."""
+        if not self.samples:
+            return
         row = feed(context, prompt, 0)
         (favourite,) = context.sample([(context.sampler(GREEDY), row)])
         sampler = context.sampler(STERN)
@@ -296,6 +300,8 @@ class BackendContract(LoadedContract):
 
     def test_sampling_accepts_its_token(self, context: Context, prompt: list[int]) -> None:
         """A sampler remembers the token that it chose."""
+        if not self.samples:
+            return
         row = feed(context, prompt, 0)
         sampler = context.sampler(STERN)
         assert context.sample([(sampler, row)]) != context.sample([(sampler, row)])
