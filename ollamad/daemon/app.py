@@ -21,7 +21,7 @@ from ollamad.daemon.plugins import Plugins, load_plugins, tell_failed
 from ollamad.daemon.request_line import RequestLines
 from ollamad.daemon.settings import http_settings, model_settings, scheduler_settings, tcp_listeners
 from ollamad.daemon.supervisor import Supervisor
-from ollamad.daemon.upkeep import tidy
+from ollamad.daemon.upkeep import remembering, tidy
 from ollamad.http.limits import raise_descriptor_limit
 from ollamad.http.listener import Bound
 from ollamad.http.origins import Origins
@@ -39,7 +39,7 @@ from ollamad.service.demo import DemoLayer
 from ollamad.service.inference import InferenceService
 from ollamad.service.library import ModelLibrary
 from ollamad.service.resolve import Resolver
-from ollamad.state import State
+from ollamad.state import LearnedMemory, State
 from ollamad.store import FileLock, Store
 
 log = logging.getLogger(__name__)
@@ -133,13 +133,24 @@ async def start(config: Config) -> Daemon:
         disabled=(*config.plugins.disabled, *plugins.failed),
         gpu_overhead_bytes=config.scheduler.gpu_overhead_bytes,
     )
-    scheduler = Scheduler(host, supervisor.spawn, scheduler_settings(config, backends), devices)
+    learned = LearnedMemory(state)
+    scheduler = Scheduler(
+        host,
+        supervisor.spawn,
+        scheduler_settings(config, backends),
+        devices,
+        learned=learned.known(),
+        remember=remembering(learned, supervisor.spawn),
+    )
 
     demo = DemoLayer(state, enabled=config.store.demo)
     resolver = Resolver(store, demo, use_go_template=config.runner.go_template)
     creator = Creator(store, demo, resolver, backends.checker(jobs, extra))
     admin = AdminService(
-        config=lambda: daemon.explain(), plugins=lambda: plugins.manager.records, status=lambda: daemon.status()
+        config=lambda: daemon.explain(),
+        plugins=lambda: plugins.manager.records,
+        status=lambda: daemon.status(),
+        runners=scheduler.counters,
     )
     services = Services(
         inference=InferenceService(

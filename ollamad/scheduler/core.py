@@ -24,7 +24,7 @@ from ollamad.errors import OutOfMemory, QueueFull, ShuttingDown
 from ollamad.scheduler import events as ev
 from ollamad.scheduler import placement
 from ollamad.scheduler.placement import HostMemory
-from ollamad.scheduler.plan import LearnedKey, Limits, Machine, NoRoom, Plan, host_bytes, make_plan
+from ollamad.scheduler.plan import LearnedKey, Limits, Machine, NoRoom, Plan, highest, host_bytes, make_plan
 from ollamad.scheduler.runs import FIRST_ATTEMPT, Attempt, Run, Waiting, hold_time, victim_order
 from ollamad.scheduler.settings import SchedulerSettings
 from ollamad.scheduler.wish import Wish, reload_reason
@@ -184,8 +184,9 @@ class Core:
         self._reload_reasons.pop(run.key, None)
         if ready.memory:
             run.use = _bytes_by_device(ready.memory)
-            self.learned[run.learned_key] = ready.memory
-            self._effects.append(ev.RememberMemory(run.learned_key, ready.memory))
+            peak = highest(self.learned.get(run.learned_key, ()), ready.memory)
+            self.learned[run.learned_key] = peak
+            self._effects.append(ev.RememberMemory(run.learned_key, peak))
             self._shed(run)
 
     def _shed(self, new: Run) -> None:
@@ -208,13 +209,14 @@ class Core:
             return
         if event.memory and self._retry_with_less(run):
             return
-        error = self._with_holders(event.error) if event.memory else event.error
+        error = self._with_holders(event.error, run) if event.memory else event.error
         self._refuse_waiting(run.key, run.loaded.wish, error)
 
-    def _with_holders(self, error: Exception) -> Exception:
-        """Say which loaded models hold how much, when they are why a load found no memory."""
-        holders = ", ".join(f"{run.loaded.wish.model.short_name} {sum(run.use.values())} bytes" for run in self.runs)
-        return OutOfMemory(f"{error} (in use: {holders})") if holders else error
+    def _with_holders(self, error: Exception, failed: Run) -> Exception:
+        """Say how much a load that found no memory was to take, and which loaded models hold how much."""
+        holders = [f"{run.loaded.wish.model.short_name} {sum(run.use.values())} bytes" for run in self.runs]
+        needed = f"needs about {sum(failed.use.values())} bytes"
+        return OutOfMemory(f"{error} ({needed}; in use: {', '.join(holders) or 'nothing'})")
 
     def _retry_with_less(self, run: Run) -> bool:
         attempt = self._attempts.get(run.key, FIRST_ATTEMPT)

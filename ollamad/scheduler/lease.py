@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ollamad.types import LoadParameters, Memory, ResolvedModel
-from ollamad.wire.messages import LoadSpec, Ready, Task
+from ollamad.wire.messages import LoadSpec, Pong, Ready, Task
 
 
 class RunnerConnection(Protocol):
@@ -19,6 +19,7 @@ class RunnerConnection(Protocol):
     reason: str
 
     def submit(self, request_id: str, task: Task) -> Any: ...
+    async def ping(self, timeout_s: float) -> Pong: ...
     async def stop(self, grace_s: float) -> None: ...
 
 

@@ -12,9 +12,10 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from ollamad.errors import RunnerDied
 from ollamad.scheduler import events as ev
 from ollamad.scheduler.clock import Clock, SystemClock, Timer
 from ollamad.scheduler.core import Core
@@ -31,6 +32,9 @@ from ollamad.types import FOREVER_NS, Device, LoadParameters, Memory, ResolvedMo
 
 #: A reading of main memory is good for this long, so that a flood of requests does not read it each time.
 HOST_MEMORY_AGE_NS = 250_000_000
+
+#: A runner's counters are for people to look at: one that is too busy to tell them now is left out.
+COUNTERS_WAIT_S = 1.0
 
 #: A runner that is told to go has this long; it holds no request's data.
 STOP_GRACE_S = 2.0
@@ -244,6 +248,13 @@ class Scheduler:
             "devices": None if core.devices is None else [device.id for device in core.devices],
         }
 
+    async def counters(self) -> list[Mapping[str, Any]]:
+        """What each ready runner counted since its start (`wire.messages.Pong`), with the model's name."""
+        names = {run.number: run.loaded.wish.model.short_name for run in self._core.runs if run.state == "ready"}
+        asked = {number: connection for number, connection in self._connections.items() if number in names}
+        answers = await asyncio.gather(*(_counters(connection) for connection in asked.values()))
+        return [{"name": names[number], **found} for number, found in zip(asked, answers, strict=True) if found]
+
     # --- the loop ------------------------------------------------------------------------
 
     def _now(self) -> int:
@@ -403,3 +414,13 @@ class Scheduler:
         """Ask GPUs for their free memory again; main memory is read at each decision."""
         if gpus(self._core.devices or ()) and not self._core.draining:
             self._spawn(self._devices.refresh(), "refresh-devices")
+
+
+async def _counters(connection: RunnerConnection) -> dict[str, Any]:
+    """Empty for a runner that ends, or that does not answer in time."""
+    try:
+        found = asdict(await connection.ping(COUNTERS_WAIT_S))
+    except (RunnerDied, TimeoutError):
+        return {}
+    del found["number"]
+    return found

@@ -51,6 +51,24 @@ def host_bytes(use: Mapping[str, int], devices: Iterable[Device]) -> int:
     return sum(size for device, size in use.items() if device not in elsewhere)
 
 
+def highest(known: Iterable[Memory], reported: Iterable[Memory]) -> tuple[Memory, ...]:
+    """What a load takes at most, by device and use: what it took now, and what it ever took on the same devices."""
+    before = {part.device_id: part for part in known}
+    now = {part.device_id: part for part in reported}
+    if before.keys() != now.keys():
+        return tuple(now.values())
+    return tuple(
+        Memory(
+            part.device_id,
+            part.kind,
+            max(part.weights_bytes, before[name].weights_bytes),
+            max(part.kv_bytes, before[name].kv_bytes),
+            max(part.compute_bytes, before[name].compute_bytes),
+        )
+        for name, part in now.items()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Less than asked for, after a load that failed for memory."""
@@ -163,7 +181,7 @@ class _Draft:
 
     def with_slots(self, slots: int) -> tuple[Plan | None, NoRoom]:
         ctx = self.context()
-        key = (self._digest(), ctx, slots, self.settings.kv_type, self.free[0].kind if self.free else "cpu")
+        key = (self._digest(), ctx, slots, _kv_form(self.settings), self.free[0].kind if self.free else "cpu")
         predicted = self._predicted(key, ctx * slots)
         choice = placement.choose_devices(
             self.free,
@@ -286,6 +304,11 @@ class _Draft:
             context_shift=wish.shift,
         )
         return Plan(spec, Loaded(wish, load, mmap_automatic), use, key)
+
+
+def _kv_form(settings: SchedulerSettings) -> str:
+    """The KV type, and whether whole attention matrices are made: without flash attention they dwarf the rest."""
+    return f"{settings.kv_type}, no flash attention" if settings.flash_attention is False else settings.kv_type
 
 
 def _spread_bytes(predicted: int, devices: tuple[Device, ...]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,10 +19,12 @@ class AdminService:
         config: Callable[[], Sequence[Explained]],
         plugins: Callable[[], Sequence[Record]],
         status: Callable[[], Mapping[str, Any]],
+        runners: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]],
     ) -> None:
         self._config = config
         self._plugins = plugins
         self._status = status
+        self._runners = runners
 
     async def config_show(self) -> Sequence[Mapping[str, Any]]:
         """One mapping per option: key, value, default, source, detail, applies."""
@@ -33,8 +35,8 @@ class AdminService:
         return [describe_plugin(record) for record in self._plugins()]
 
     async def status(self) -> Mapping[str, Any]:
-        """How the daemon goes; see `daemon.app` for the keys."""
-        return self._status()
+        """How the daemon goes (see `daemon.app` for the keys), and under ``runners`` what each runner counted."""
+        return {**self._status(), "runners": list(await self._runners())}
 
 
 def describe_plugin(record: Record) -> Mapping[str, Any]:

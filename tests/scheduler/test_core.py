@@ -471,6 +471,18 @@ def test_automatic_budget_is_what_is_free(harness, wish):
     assert h.states() == {"a": "stopping"}
 
 
+def test_the_most_that_a_load_took_is_remembered(harness, wish):
+    """A later load that takes less does not lower what the next one is planned with; what is shown is its own."""
+    h = harness(memory_budget_bytes=1000)
+    for request, size in (("1", 700), ("2", 500)):
+        h.serve(request, wish("a", 400), size=size)
+        assert sum(h.core.runs[0].use.values()) == size
+        h.release(request)
+        h.send(ev.RunnerExited(0, h.core.runs[0].number))
+    (peak,) = h.core.learned.values()
+    assert sum(part.weights_bytes + part.kv_bytes + part.compute_bytes for part in peak) == 700
+
+
 # --- out of memory ----------------------------------------------------------------------------
 
 OOM = "cudaMalloc failed: out of memory"
@@ -556,7 +568,7 @@ def test_holders_are_named(harness, wish):
     h.stopped("b")
     h.ask("3", wish("c", 700))
     h.failed("a", OOM, memory=True)
-    assert str(h.refused["1"]) == f"{OOM} (in use: c:latest 700 bytes)"
+    assert str(h.refused["1"]) == f"{OOM} (needs about 1000 bytes; in use: c:latest 700 bytes)"
 
 
 def test_sch_32(harness, wish):

@@ -120,6 +120,12 @@ def test_learned_bytes_replace_the_estimate(wish, a_cpu):
     assert plan.use == {"cpu": 100}
 
 
+def test_no_flash_attention_is_another_load(wish, a_cpu):
+    """What a load took with flash attention says nothing about the same one without it."""
+    plain, without = (make_plan(wish(), replace(ONE, flash_attention=fa), on_cpu(a_cpu, GIB)) for fa in (None, False))
+    assert plain.learned_key != without.learned_key
+
+
 def test_num_gpu_0_stays_off_the_gpu(wish, a_cpu, a_gpu):
     """No layers on the GPU means main memory and no GPU in the placement."""
     machine = Machine((a_gpu(), a_cpu()), HostMemory(10**11, 10**11))

@@ -12,7 +12,13 @@ async def test_views_are_json() -> None:
     pid = [1]
     config = load(environ={"HOME": "/h"})
     records = [Record("broken", "failed", "raised", "ValueError: raised", "dist", "1.0")]
-    admin = AdminService(config=config.explain, plugins=lambda: records, status=lambda: {"pid": pid[0]})
+
+    async def runners() -> list[dict[str, int]]:
+        return [{"step": pid[0]}]
+
+    admin = AdminService(
+        config=config.explain, plugins=lambda: records, status=lambda: {"pid": pid[0]}, runners=runners
+    )
     rows = await admin.config_show()
     assert rows[0] == {
         "key": "server.host",
@@ -25,5 +31,5 @@ async def test_views_are_json() -> None:
     (plugin,) = await admin.plugins()
     assert (plugin["name"], plugin["status"], plugin["reason"]) == ("broken", "failed", "raised")
     pid[0] = 2
-    assert await admin.status() == {"pid": 2}
+    assert await admin.status() == {"pid": 2, "runners": [{"step": 2}]}
     json.dumps([rows, plugin])
