@@ -128,7 +128,13 @@ def _engines(
     room = slot_tokens(spec.ctx_len)
     context = model.context("generate", ctx_len=room, slots=spec.slots, spec=spec)
     engine = Engine(
-        context, slots=spec.slots, ctx_len=room, is_end=model.is_end, step_ms=spec.step_ms, on_fatal=on_fatal
+        context,
+        slots=spec.slots,
+        ctx_len=room,
+        is_end=model.is_end,
+        step_ms=spec.step_ms,
+        on_fatal=on_fatal,
+        speculate=spec.speculate,
     )
     engine.start()
     return engine, None, [*model.memory(), *context.memory()]

@@ -118,4 +118,6 @@ def _pong(number: int, desk: Desk) -> Pong:
         sampling_ns=counters.sampling_ns,
         running=counters.running,
         waiting=counters.waiting,
+        guessed_tokens=counters.guessed,
+        accepted_tokens=counters.accepted,
     )

@@ -30,6 +30,7 @@ class LoadSpec:
 
     ``weights`` are shards in order. ``ctx_len`` is tokens per slot. ``kv_type`` is ``f16``, ``q8_0`` or
     ``q4_0``. ``threads`` 0 lets the runner choose. ``flash_attention`` None lets the backend choose.
+    ``speculate`` lets the engine guess where text repeats itself; what is generated is the same either way.
     """
 
     backend: str
@@ -51,6 +52,7 @@ class LoadSpec:
     embedding: bool = False
     context_shift: bool = True
     vocab_only: bool = False
+    speculate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +281,10 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Counters of the runner since its start. ``step`` is the engine's step number."""
+    """Counters of the runner since its start. ``step`` is the engine's step number.
+
+    ``accepted_tokens`` of the ``guessed_tokens`` were right; they count as decoded too.
+    """
 
     number: int
     step: int = 0
@@ -293,6 +298,8 @@ class Pong:
     sampling_ns: int = 0
     running: int = 0
     waiting: int = 0
+    guessed_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 Down: TypeAlias = Hello | Load | Submit | Cancel | Pause | Ping | Stop
