@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -29,7 +30,7 @@ def show_config(socket: str | None, *, as_json: bool) -> None:
         click.echo(json.dumps(options, indent=1, ensure_ascii=False))
         return
     rows = [
-        [one["key"], _plain(one["value"]), one["source"] + (f" ({one['detail']})" if one.get("detail") else "")]
+        [one["key"], one["text"], one["source"] + (f" ({one['detail']})" if one.get("detail") else "")]
         for one in options
     ]
     click.echo(render(["key", "value", "source"], rows, 100), nl=False)
@@ -37,26 +38,9 @@ def show_config(socket: str | None, *, as_json: bool) -> None:
 
 def _local_config(reason: str) -> list[Mapping[str, Any]]:
     from ollamad.config.load import load
-    from ollamad.config.sections import plain
 
     click.echo(LOCAL.format(reason=reason), err=True)
-    return [
-        {
-            "key": one.key,
-            "value": plain(one.value),
-            "default": plain(one.default),
-            "source": one.source,
-            "detail": one.detail,
-            "applies": one.applies,
-        }
-        for one in load().explain()
-    ]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, str):
-        return value if value else '""'
-    return json.dumps(value, ensure_ascii=False)
+    return [asdict(one) for one in load().explain()]
 
 
 def show_plugins(socket: str | None, *, as_json: bool, verbose: bool) -> None:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from ollamad.config.durations import format_duration
 from ollamad.config.schema import LISTENER, MODEL, OPTIONS, Option
-from ollamad.types import FOREVER_NS
+from ollamad.config.text import value_text
 
 _HEAD = """\
 # The configuration of ollamad. Every key is here, commented out, with its default.
@@ -47,7 +44,7 @@ def render_example(plugins: Mapping[str, Sequence[Option]] | None = None) -> str
 def _table(header: str, about: str, options: Iterable[Option]) -> str:
     lines = [f"# {about}", header]
     for option in options:
-        lines += ["", *_facts(option), f"#{option.key.rpartition('.')[2]} = {default_text(option)}"]
+        lines += ["", *_facts(option), f"#{option.key.rpartition('.')[2]} = {value_text(option, option.default)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -67,15 +64,3 @@ def _facts(option: Option) -> list[str]:
         ]
     )
     return textwrap.wrap(" ".join(facts), 110, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
-
-
-def default_text(option: Option) -> str:
-    """The default as TOML."""
-    value: Any = option.default
-    if value is None:
-        return '"auto"'
-    if option.type == "duration":
-        return json.dumps("-1" if value == FOREVER_NS else format_duration(value))
-    if isinstance(value, tuple):
-        value = list(value)
-    return json.dumps(value, ensure_ascii=False)

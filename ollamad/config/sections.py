@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from ollamad.config.schema import Applies, Option, Places
+from ollamad.config.text import value_text
 
 #: Where a value came from, weakest first.
 Source: TypeAlias = Literal["default", "file", "environment", "flag"]
@@ -117,7 +118,7 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A row of ``config show``; values are as JSON can hold them."""
+    """A row of ``config show``; values are as JSON can hold them, ``text`` is the value as the file would write it."""
 
     key: str
     value: Any
@@ -125,6 +126,7 @@ class Explained:
     source: Source
     detail: str
     applies: Applies
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,10 @@ def explain(settings: Mapping[str, Setting], places: Places, prefix: str = "") -
     for key, one in settings.items():
         option = one.option
         default = option.default_from(places) if option.default_from is not None else option.default
-        rows.append(Explained(prefix + key, plain(one.value), plain(default), one.source, one.detail, option.applies))
+        text = value_text(option, one.value)
+        rows.append(
+            Explained(prefix + key, plain(one.value), plain(default), one.source, one.detail, option.applies, text)
+        )
     return rows
 
 

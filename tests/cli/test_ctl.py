@@ -251,7 +251,7 @@ def test_admin_commands_print_what_the_daemon_says(ctl: Ctl, script: Any, monkey
     from ollamad.config.host import parse_host
 
     monkeypatch.setattr(admin, "admin_client", lambda socket: Client(parse_host(script.url)[0]))
-    option = {"key": "server.port", "value": 11434, "source": "environment", "detail": "OLLAMA_HOST"}
+    option = {"key": "server.port", "value": 11434, "source": "environment", "detail": "OLLAMA_HOST", "text": "11434"}
     script.on("GET", "/ollamad/config", {"options": [option]})
     broken = {"name": "bad", "status": "failed", "reason": "boom", "details": "Traceback x"}
     script.on("GET", "/ollamad/plugins", {"plugins": [{**broken, "backends": [], "frontends": []}]})

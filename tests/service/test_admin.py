@@ -27,6 +27,7 @@ async def test_views_are_json() -> None:
         "source": "default",
         "detail": "",
         "applies": "restart",
+        "text": '"127.0.0.1"',
     }
     (plugin,) = await admin.plugins()
     assert (plugin["name"], plugin["status"], plugin["reason"]) == ("broken", "failed", "raised")
