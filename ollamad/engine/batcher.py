@@ -84,6 +84,7 @@ class Batcher:
         self._key = ""
         self._turn = 0
         self._odd = 0
+        self._decodes = False
         self.prefilled = 0
         self.reused = 0
         self.decoded = 0
@@ -324,8 +325,8 @@ class Batcher:
     def _rotate(self, decoding: list[Sequence], count: int) -> list[Sequence]:
         """Of more sequences than a batch holds, *count* in turn; with room for one token, each second step."""
         if count <= 0:
-            self._turn += 1
-            count = self._turn % 2
+            self._decodes = not self._decodes
+            count = int(self._decodes)
         if not decoding or not count:
             return []
         start = self._turn % len(decoding)

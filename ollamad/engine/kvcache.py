@@ -51,7 +51,7 @@ _ALL = 1 << 62
 #: of each cell up to the highest used one. It earns the time of a prefilled token when it is used again. When it
 #: has cost as much as it may earn, it goes: so it never costs more than twice what the best foresight would.
 #: KEPT_TABLE
-KEPT_FOR = 4096
+KEPT_FOR = 8192
 #: Below this many cells nothing can be measured.
 KEPT_FREELY = 1024
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ollamad.engine.kvcache import Copy, Holding, KVCache, Remove, Shift
 
 
-def make_cache(n_cells: int = 32, n_sequences: int = 4, **can: bool) -> KVCache:
+def make_cache(n_cells: int = 32, n_sequences: int = 4, **can: Any) -> KVCache:
     return KVCache(n_cells, n_sequences, **{"can_share": True, "can_cut": True, "can_shift": True, **can})
 
 
@@ -176,3 +178,39 @@ def test_equal_tokens_of_another_key_say_something_else() -> None:
     for key in ("a", "b"):
         cache.finish(ran(cache, [1, 2, 3], key))
     assert cache.kept_cells == 6
+
+
+def test_what_is_not_used_for_long_goes() -> None:
+    """A finished sequence that cost the running ones more than it may earn is forgotten, oldest first."""
+    cache = make_cache(n_cells=200, kept_for=10, kept_freely=4)
+    for start in (10, 20, 30):
+        cache.finish(ran(cache, [start, start + 1, start + 2]))
+    running = ran(cache, [1, 2, 3, 4])
+    cache.expire()
+    assert cache.kept_cells == 9  # the oldest was used ten tokens ago
+    cache.extend(running, 1)
+    cache.expire()
+    assert cache.kept_cells == 6
+    cache.extend(running, 100)
+    cache.expire()
+    assert cache.kept_cells == 3  # few cells cost nothing
+
+
+def test_sharing_is_use() -> None:
+    """A finished beginning that others begin with stays."""
+    cache = make_cache(n_cells=200, kept_for=10, kept_freely=0)
+    cache.finish(ran(cache, [1, 2, 3, 4]))
+    for tail in range(20, 40):
+        cache.finish(ran(cache, [1, 2, 3, tail]))
+        cache.expire()
+    assert len(cache.begin([1, 2, 3, 4, 5], "").cells) >= 3
+
+
+def test_wrong_guesses_are_taken_back() -> None:
+    """Cells behind the tokens that came true are freed, as an operation."""
+    cache = make_cache()
+    holding = ran(cache, [1, 2, 3])
+    cache.extend(holding, 4)
+    cache.take_back(holding, 5)
+    assert cache.operations == [Remove(holding.id, 5, -1)]
+    assert cache.used == len(holding.cells) == 5
