@@ -253,6 +253,24 @@ def daemon_class() -> type[Daemon]:
     return Daemon
 
 
+@pytest.fixture(scope="module")
+def make_module_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Daemon]]:
+    """Make daemons for all tests of a module; they have to end well."""
+    made: list[Daemon] = []
+
+    def make(name: str, **environment: str) -> Daemon:
+        daemon = Daemon(tmp_path_factory.mktemp(name), **environment)
+        made.append(daemon)
+        return daemon
+
+    yield make
+    try:
+        assert [daemon.stop() for daemon in made] == [0] * len(made)
+    finally:
+        for daemon in made:
+            daemon.close()
+
+
 @pytest.fixture(scope="session")
 def shared_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """One daemon for tests that leave nothing behind."""
