@@ -36,7 +36,7 @@ STORE = re.compile(r'/[^\s"]*/blobs/sha256-')
 OURS = re.compile(r"(^|/)rp[-/]", re.I)
 PLACE = re.compile(r"\{(addr|port)\}|\{(blob|upper|file):([a-z0-9-]+)\}")
 NAMED = ("demo", "bare", "fresh-b", "fresh-d")  # files whose digest stands in recorded answers by name
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 LONG = 40  # records from which "all at once" is told from "one by one"
 
 
