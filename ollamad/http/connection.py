@@ -18,6 +18,7 @@ from ollamad.http.limits import Limits
 from ollamad.http.middleware import Gate
 from ollamad.http.parse import Head, HeadError, head_end, parse_head
 from ollamad.http.peer import client_of, principal_of
+from ollamad.http.turnstile import Turnstile
 from ollamad.plugin.frontend import Listener, RequestContext
 from ollamad.types import Spawn
 
@@ -48,6 +49,7 @@ class Shared:
     access_log: Callable[[AccessRecord], None]
     spawn: Spawn
     draining: bool = False
+    turnstile: Turnstile = field(default_factory=Turnstile)
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._body: Body | None = None
         self._task: asyncio.Task[Any] | None = None
+        self._in_line = False  # waits for its turn to begin a request
         self._ended = False  # the peer sends no more
         self._deaf = False  # we read no more requests
         self._writable: asyncio.Future[None] | None = None
@@ -110,13 +113,15 @@ class Connection(asyncio.Protocol):
         self._buffer += data
         if self._body is not None and not self._body.done:
             self._body.feed(self._buffer)
-        if self._task is None:
-            self._next()
+        if self._task is None and not self._in_line:
+            self._line_up()
         elif len(self._buffer) > _PIPELINE:
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._ended = True
+        if self._in_line:
+            return True
         if self._task is None:
             return False
         self._expect_no_more()
@@ -153,13 +158,27 @@ class Connection(asyncio.Protocol):
         self._place.idle[self] = None
         self._arm(self._limits.idle_s, self.close)
 
+    def _line_up(self) -> None:
+        """Begin on what came as soon as it is this connection's turn."""
+        if self in self._place.idle:
+            del self._place.idle[self]
+            self._arm(self._limits.header_s, self.close)
+        self._in_line = True
+        self._shared.turnstile.enter(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._in_line = False
+        if self._deaf or self._transport.is_closing():
+            return
+        self._transport.resume_reading()
+        self._next()
+        if self._ended and self._task is None:
+            self._finish(b"")
+
     def _next(self) -> None:
         """Start on the next request, if its head is there."""
         if not self._buffer:
             return
-        if self in self._place.idle:
-            del self._place.idle[self]
-            self._arm(self._limits.header_s, self.close)
         try:
             head = self._take_head()
         except HeadError as error:

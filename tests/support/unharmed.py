@@ -18,6 +18,14 @@ SETTLE_S = 10.0
 COUNT = {"model": "demo", "prompt": "Count to 200", "options": {"temperature": 0, "num_ctx": 2048}}
 #: What the demo model makes of `COUNT`, alone or beside others.
 COUNTED = ", ".join(map(str, range(1, 101)))
+#: An answer that does not end by itself, and what it looks like wherever it is left.
+ENDLESS = {
+    "model": "demo",
+    "prompt": "1 2 3 4 5 6 7 8 9",
+    "raw": True,
+    "options": {"num_predict": -1, "temperature": 0, "num_ctx": 2048},
+}
+ENDLESS_TEXT = r"(?: +9\n)* *9?"
 _UNCLEAN = re.compile(
     r"Traceback|File \\?\"|\.py\b|site-packages|0x[0-9a-f]{6,}|object at|<class|/(?:tmp|home|root|usr|var)/"
 )
@@ -37,11 +45,15 @@ def assert_clean(payload: bytes | str) -> None:
 
 
 class Bystander:
-    """A stream that runs while others make trouble; it must be the text that it is without them."""
+    """A stream that runs while others make trouble; its text must be what it is without them.
 
-    def __init__(self, daemon: Any, rounds: int = 1) -> None:
+    Args:
+        endless: One answer that lasts until the trouble is over, instead of whole answers one after the other.
+    """
+
+    def __init__(self, daemon: Any, *, endless: bool = False) -> None:
         self._daemon = daemon
-        self._rounds = rounds
+        self._endless = endless
         self._begun = threading.Event()
         self._enough = threading.Event()
         self.texts: list[str] = []
@@ -50,12 +62,12 @@ class Bystander:
         self._thread = threading.Thread(target=self._read)
 
     def _read(self) -> None:
-        while len(self.texts) < self._rounds or not self._enough.is_set():
-            with self._daemon.stream("/api/generate", COUNT) as stream:
-                self.texts.append("".join(self._texts(stream)))
-            if self.errors:
-                break
-        self._begun.set()
+        try:
+            while not (self._enough.is_set() and self.texts) and not self.errors:
+                with self._daemon.stream("/api/generate", ENDLESS if self._endless else COUNT) as stream:
+                    self.texts.append("".join(self._texts(stream)))
+        finally:
+            self._begun.set()
 
     def _texts(self, stream: Any) -> Iterator[str]:
         last = 0.0
@@ -68,6 +80,8 @@ class Bystander:
             if "error" in record:
                 self.errors.append(record["error"])
             yield record.get("response", "")
+            if self._endless and self._enough.is_set():
+                return
 
     def __enter__(self) -> Bystander:
         self._thread.start()
@@ -79,8 +93,12 @@ class Bystander:
         self._thread.join(120)
         if error[0] is None:
             assert not self._thread.is_alive()
-            assert self.errors == []
-            assert set(self.texts) == {COUNTED}
+            assert not self.errors, self.errors
+            if self._endless:
+                assert len(self.texts) == 1
+                assert re.fullmatch(ENDLESS_TEXT, self.texts[0]), self.texts
+            else:
+                assert set(self.texts) == {COUNTED}
 
 
 @contextmanager
