@@ -314,5 +314,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 FIGURES = {one.__name__: one for one in (memory, start, client, cold_load, client_gone, tags, killed)}
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the daemons end with it
     for name in sys.argv[1:] or FIGURES:
         FIGURES[name]()
