@@ -47,12 +47,14 @@ Operation: TypeAlias = Remove | Copy | Shift
 _RUNNING = 1 << 16
 _ALL = 1 << 62
 
-#: A kept cell costs every token that is computed beside it a little time: llama.cpp's unified cache looks at the mask
-#: of each cell up to the highest used one. It earns the time of a prefilled token when it is used again. When it
-#: has cost as much as it may earn, it goes: so it never costs more than twice what the best foresight would.
-#: KEPT_TABLE
+#: A kept cell costs every token that is computed beside it a little: llama.cpp's unified cache looks at the mask of
+#: each cell up to the highest used one. It earns the time of a prefilled token when it is used again. So it goes when
+#: it has cost as much as it may earn, and never costs more than twice what the best foresight would. Measured in
+#: CPU time of one thread: shape of Qwen2.5-0.5B 0.5 µs of 7.7 ms, 1 to 15,000 (with 0 and 6,000 cells kept a step of one
+#: stream takes 18.5 and 21.5 ms, of eight 108 and 131); demo model 0.11 µs of 0.34 ms, 1 to 3,000 (0.60 ms with 0
+#: cells kept, 0.82 with 2,000). Cells freed below those of a running stream speed up the next ones, not that one.
 KEPT_FOR = 8192
-#: Below this many cells nothing can be measured.
+#: So few cells are kept for ever: they cost 3 % at most.
 KEPT_FREELY = 1024
 
 
@@ -246,7 +248,12 @@ class KVCache:
     # --- choosing a beginning
 
     def longest(self, tokens: list[int], key: str) -> tuple[Holding | None, int]:
-        """Who holds the longest computed beginning of *tokens*, and how long it is; one token is always left."""
+        """Who holds the longest computed beginning of *tokens*, and how long it is; one token is always left.
+
+        The cells are the index: whoever holds the last cell of a beginning holds all of it, so a beginning that
+        many share is compared once. (255 sequences that share ever more of 4,000 tokens: 0.6 ms; comparing each
+        of them from its beginning took 127 ms.)
+        """
         best: Holding | None = None
         longest = 0
         limit = len(tokens) - 1
@@ -259,7 +266,8 @@ class KVCache:
             most = min(holding.reusable, limit)
             if most < longest or (most > longest and holding.tokens[longest] != tokens[longest]):
                 continue  # cannot be longer than what was found
-            length = common_length(holding.tokens, tokens, most)
+            same = best is not None and holding.cells[longest - 1] == best.cells[longest - 1]
+            length = common_length(holding.tokens, tokens, most, longest if same else 0)
             whole = length == len(holding.cells)
             if not holding.running and not whole and not self.can_cut and not self.can_share:
                 continue
