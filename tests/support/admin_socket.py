@@ -31,4 +31,5 @@ def ask(path: Path, route: str) -> tuple[int, Any]:
         body = answer.read()
     finally:
         connection.close()
-    return answer.status, json.loads(body) if answer.status == 200 else body.decode()
+    is_json = answer.status == 200 and answer.headers["Content-Type"].startswith("application/json")
+    return answer.status, json.loads(body) if is_json else body.decode()
