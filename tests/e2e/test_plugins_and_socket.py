@@ -154,8 +154,6 @@ def test_a_stranger_is_refused_by_its_credentials(
     daemon_class: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """Where a mode lets everybody connect, a stranger's user id is still refused on admin routes, and told so."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root to become somebody else")
     folder = tmp_path_factory.mktemp("stranger")
     place = Path("/tmp") / f"ollamad-test-{os.getpid()}.sock"
     daemon = daemon_class(folder, OLLAMAD_SOCKET=str(place))
