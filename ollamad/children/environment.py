@@ -13,6 +13,7 @@ _PREFIXES = (
     "DYLD_",
     "FAKE_",
     "GGML_",
+    "GOMP_",
     "HIP_",
     "HSA_",
     "LC_",
@@ -25,15 +26,20 @@ _PREFIXES = (
 )
 #: Chosen by `ollamad serve` for itself, to give memory back after a burst; it would only slow a child.
 _NOT_INHERITED = frozenset({"PYTHONMALLOC"})
-#: OpenMP threads that spin between steps take the cores from the other streams; llama.cpp's own backtrace
-#: starts gdb, which can hang a dying runner; numpy multiplies no matrices here and needs no threads for it.
-_DEFAULTS = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
+#: llama.cpp's own backtrace starts gdb, which can hang a dying runner; numpy multiplies no matrices here and needs no
+#: threads for it.
+_DEFAULTS = {"GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
+#: OpenMP threads meet after every operation of a step. Spinning there for long takes the cores from others and costs
+#: 100 times a step when they take ours; never spinning costs a fifth to two thirds of the speed when nobody does.
+#: A thousand turns (some 20 us) have the good of both (docs/performance.md). Whoever sets one of them means it.
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what a child may see of *environment*, with our defaults where it says nothing."""
     allowed = {name: value for name, value in environment.items() if name in _NAMES or name.startswith(_PREFIXES)}
-    return {**_DEFAULTS, **{name: value for name, value in allowed.items() if name not in _NOT_INHERITED}}
+    waiting = {} if _WAITING.keys() & allowed.keys() else _WAITING
+    return {**_DEFAULTS, **waiting, **{name: value for name, value in allowed.items() if name not in _NOT_INHERITED}}
 
 
 #: Source: runtime contract, section 2.3.

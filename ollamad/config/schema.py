@@ -330,7 +330,7 @@ RUNNER = (
         "runner.threads",
         "int",
         0,
-        "Threads for decoding; 0 is automatic.",
+        "Most threads of a decoding step; 0 is automatic: one per physical core that the process may use.",
         applies="next load",
         unit="threads",
         minimum=0,
@@ -340,11 +340,18 @@ RUNNER = (
         "runner.threads_batch",
         "int",
         0,
-        "Threads for prefill; 0 is automatic.",
+        "Most threads of a step with prompt tokens; 0 is automatic: as many as runner.threads.",
         applies="next load",
         unit="threads",
         minimum=0,
         maximum=1024,
+    ),
+    Option(
+        "runner.adapt_threads",
+        "bool",
+        True,
+        "Use fewer threads where that is faster: while others need the cores, and for very small models.",
+        applies="next load",
     ),
 )
 

@@ -70,6 +70,7 @@ class RunnerConfig:
     step_ms: int
     threads: int
     threads_batch: int
+    adapt_threads: bool
 
 
 @dataclass(frozen=True, slots=True)

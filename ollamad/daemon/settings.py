@@ -61,6 +61,7 @@ def scheduler_settings(config: Config, backends: Backends) -> SchedulerSettings:
         step_ms=runner.step_ms,
         threads=runner.threads,
         threads_batch=runner.threads_batch,
+        adapt_threads=runner.adapt_threads,
         architectures=backends.architectures,
         backend=backends.general,
     )

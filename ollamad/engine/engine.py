@@ -17,6 +17,7 @@ from ollamad.engine.pace import Pace
 from ollamad.engine.sequence import Sequence
 from ollamad.engine.speculation import Speculation
 from ollamad.engine.thread import EngineThread, OnFatal
+from ollamad.engine.threads import ThreadRule
 from ollamad.engine.work import Counters, EngineStopped, Listener, Outcome, Reason, Work
 from ollamad.errors import QueueFull
 from ollamad.plugin.backend import BackendError, Context, KVCacheFull
@@ -39,6 +40,7 @@ class Engine(EngineThread):
         max_waiting: Most work without a slot; the scheduler's leases normally keep it at 0.
         speculate: Guess what repeats the text, wherever that makes steps yield more. Needs a context that cuts.
         speculation: Guess by other means.
+        threads: Chooses the number of threads of every step; without it the context keeps its own.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class Engine(EngineThread):
         max_waiting: int = 4096,
         speculate: bool = True,
         speculation: Speculation | None = None,
+        threads: ThreadRule | None = None,
     ) -> None:
         super().__init__("engine", context, on_fatal)
         self._cache = KVCache(
@@ -80,6 +83,8 @@ class Engine(EngineThread):
         self._is_end = is_end
         self._clock = clock
         self._max_waiting = max_waiting
+        self._threads = threads
+        self._thread_count = 0
         self._steps = 0
         self._batch_tokens = 0
         self._sampling_ns = 0
@@ -123,6 +128,8 @@ class Engine(EngineThread):
             waiting=len(batcher.waiting),
             guessed=speculation.guessed if speculation else 0,
             accepted=speculation.accepted if speculation else 0,
+            threads=self._thread_count,
+            thread_changes=self._threads.changes if self._threads else 0,
         )
 
     # --- in the engine thread
@@ -158,6 +165,7 @@ class Engine(EngineThread):
             return True  # the plan stands on a cut that was refused
         if not plan.rows:
             return bool(plan.ended)
+        self._use_threads(plan)
         started = self._clock()
         try:
             self._context.decode(plan.batch)
@@ -196,6 +204,7 @@ class Engine(EngineThread):
         self._steps += 1
         self._batch_tokens += len(plan.batch)
         self._measured(plan, now - started)
+        self._threads_took(plan, sampling - started)
         self._batcher.computed(plan)
         for number, (sequence, _) in enumerate(plan.picks):
             self._deliver(sequence, chosen[number], now, len(plan.guesses[number]) if plan.guesses else 0)
@@ -217,6 +226,29 @@ class Engine(EngineThread):
             self._pace.decoded(elapsed_ns)
         if self._speculation is not None:
             self._speculation.curve.measured(len(plan.batch), elapsed_ns)
+
+    def _use_threads(self, plan: StepPlan) -> None:
+        if self._threads is None:
+            return
+        count = self._threads.choose(len(plan.batch), plan.prefill_tokens > 0)
+        if count != self._thread_count:
+            self._context.set_threads(count, count)
+            self._thread_count = count
+
+    def _threads_took(self, plan: StepPlan, elapsed_ns: int) -> None:
+        if self._threads is None:
+            return
+        prefill = plan.prefill_tokens > 0
+        change = self._threads.measured(len(plan.batch), prefill, self._thread_count, elapsed_ns)
+        if change is not None:
+            log.debug(
+                "step %d: steps of up to %d tokens go from %d to %d threads (%s)",
+                self._steps,
+                change.tokens,
+                change.before,
+                change.after,
+                change.why,
+            )
 
     def _deliver(self, sequence: Sequence, tokens: list[int], now: int, guesses: int) -> None:
         """Hand tokens to their listener, which may end the sequence; a stop goes before a limit."""

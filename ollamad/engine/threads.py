@@ -32,6 +32,8 @@ _ALARM_STEPS, _ALARMED_SLOW_STEPS = 100, 2
 #: Steps of this many tokens multiply matrices for long between two meetings of threads: no first search.
 _LONG = 16
 _PROOF_STEPS = 3
+#: A try of more threads that costs no more than this goes on for some steps: the gain may be less than the noise.
+_WORTH_A_LOOK, _LOOK_STEPS = 1.3, 5
 
 Why = Literal["first", "slower", "probe"]
 
@@ -144,7 +146,7 @@ class _Shape:
             if len(recent) == recent.maxlen:
                 self._usual = median(recent)
                 if self._tokens <= _LONG:
-                    self._begin("first", self._usual, [one for one in self._ladder if one < self.count])
+                    self._begin("first", now, self._usual, [one for one in self._ladder if one < self.count])
             return
         slow = self._usual * _SLOW
         if cost <= slow:
@@ -153,49 +155,59 @@ class _Shape:
         slower = [one for one in recent if one > slow]
         if now >= self._search_at and len(slower) >= (_ALARMED_SLOW_STEPS if alarmed else _SLOW_STEPS):
             # The least of them: one step that was slow for a reason of its own must not make others look good.
-            self._begin("slower", min(slower), [one for one in self._ladder if one < self.count])
+            self._begin("slower", now, min(slower), [one for one in self._ladder if one < self.count])
         elif now >= self.probe_at and self._own_steps >= _PROBE_OWN_STEPS:
             self._probe(now)
 
     def _probe(self, now: int) -> None:
-        """Try the next number up and the largest; now and then the next down."""
+        """Try the largest number and the next up; now and then the next down."""
         self._probes += 1
         self._own_steps = 0
         self.probe_at = now + _PROBE_STEPS
         place = self._ladder.index(self.count)
-        wanted = [self._ladder[place - 1], self._ladder[0]] if place else []
+        wanted = [self._ladder[0], self._ladder[place - 1]] if place else []
         if self._probes % _PROBE_DOWN == 0:
             wanted = list(self._ladder[place + 1 : place + 2])
-        self._begin("probe", self._usual, list(dict.fromkeys(wanted)))
+        self._begin("probe", now, self._usual, list(dict.fromkeys(wanted)))
 
     # --- with another
 
-    def _begin(self, why: Why, level: float, wanted: list[int]) -> None:
+    def _begin(self, why: Why, now: int, level: float, wanted: list[int]) -> None:
         self._why, self._level, self._waiting = why, level, wanted
         self._found = {}
-        self._proving = False
-        if wanted:
-            self.trying = wanted[0]
-        elif why == "slower":
-            self._give_up(0)
+        self._next(now)
 
     def _tried(self, cost: float, now: int) -> Change | None:
         costs = self._found.setdefault(self.trying, [])
         costs.append(cost)
         if self._proving:
-            return self._prove(costs, now) if len(costs) >= _PROOF_STEPS else None
-        # Where there is little to try, each number gets a second chance.
-        if self._why != "probe" and len(self._ladder) <= 4 and len(costs) < 2 and cost > self._level * _BETTER:
+            needed = _LOOK_STEPS if self._why == "probe" else _PROOF_STEPS
+            return self._prove(costs, now) if len(costs) >= needed else None
+        if self._why == "probe":
+            self._proving = cost <= _WORTH_A_LOOK * self._level
+            if not self._proving:
+                self._next(now)
             return None
-        self._waiting.remove(self.trying)
+        # Where there is little to try, each number gets a second chance.
+        if len(self._ladder) <= 4 and len(costs) < 2 and cost > self._level * _BETTER:
+            return None
         best = min(self._found, key=lambda one: min(self._found[one]))
-        if self._waiting and not self._hopeless(min(costs), min(self._found[best])):
-            self.trying = self._waiting[0]
+        if self._hopeless(min(costs), min(self._found[best])):
+            self._waiting.clear()
+        if self._waiting:
+            self._next(now)
         elif self._is_better(best, min(self._found[best])):
             self._proving, self.trying = True, best
         else:
             self._give_up(now)
         return None
+
+    def _next(self, now: int) -> None:
+        self._proving = False
+        if self._waiting:
+            self.trying = self._waiting.pop(0)
+        else:
+            self._give_up(now)
 
     def _is_better(self, threads: int, cost: float) -> bool:
         """Whether *threads* are to be taken: clearly better, or as good again as before a neighbour came."""
@@ -205,8 +217,6 @@ class _Shape:
 
     def _hopeless(self, cost: float, best: float) -> bool:
         """Whether going on downwards cannot help, after a number that cost this much."""
-        if self._why == "probe":
-            return False
         if self._why == "first":
             return cost > 1.15 * min(best, self._level)
         return cost > 2 * self._level or (best < 0.8 * self._level and cost > 1.1 * best)
@@ -214,7 +224,7 @@ class _Shape:
     def _prove(self, costs: list[float], now: int) -> Change | None:
         cost = median(costs)
         if not self._is_better(self.trying, cost):
-            self._give_up(now)
+            self._next(now)
             return None
         change = Change(self._tokens, self.count, self.trying, self._why)
         self.count = self.trying

@@ -70,7 +70,8 @@ class Counters:
     """Numbers since the engine started; ``cells_*``, ``running`` and ``waiting`` are of now.
 
     ``cells_kept`` are cells that only finished sequences hold. ``batch_tokens`` is the sum over all steps.
-    ``accepted`` of the ``guessed`` tokens were right.
+    ``accepted`` of the ``guessed`` tokens were right. ``threads`` are those of the last step (0: the backend's own
+    choice), ``thread_changes`` how often a shape of step went on with another number.
     """
 
     step: int = 0
@@ -86,6 +87,8 @@ class Counters:
     waiting: int = 0
     guessed: int = 0
     accepted: int = 0
+    threads: int = 0
+    thread_changes: int = 0
 
 
 class EngineStopped(RuntimeError):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ollamad.engine.embed import EmbedEngine
 from ollamad.engine.engine import Counters, Engine
+from ollamad.engine.threads import ThreadRule
 from ollamad.plugin.backend import Backend, Model
 from ollamad.prompt.render import ChatTemplate
 from ollamad.runner_child.files import resolve
@@ -135,9 +136,16 @@ def _engines(
         step_ms=spec.step_ms,
         on_fatal=on_fatal,
         speculate=spec.speculate,
+        threads=_thread_rule(spec),
     )
     engine.start()
     return engine, None, [*model.memory(), *context.memory()]
+
+
+def _thread_rule(spec: LoadSpec) -> ThreadRule:
+    """Steps on a GPU do not depend on threads, so there nothing is to be learnt from their times."""
+    on_cpu = all(one.kind == "cpu" or one.layers == 0 for one in spec.placement)
+    return ThreadRule(spec.threads, spec.threads_batch, adapts=spec.adapt_threads and on_cpu)
 
 
 def _embed_engine(model: Model, spec: LoadSpec, on_fatal: Callable[[BaseException], None]) -> EmbedEngine:

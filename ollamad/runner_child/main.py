@@ -120,4 +120,6 @@ def _pong(number: int, desk: Desk) -> Pong:
         waiting=counters.waiting,
         guessed_tokens=counters.guessed,
         accepted_tokens=counters.accepted,
+        threads=counters.threads,
+        thread_changes=counters.thread_changes,
     )

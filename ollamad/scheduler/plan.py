@@ -299,6 +299,7 @@ class _Draft:
             main_gpu=choice.main_gpu,
             threads=load.num_thread or settings.threads,
             threads_batch=load.num_thread or settings.threads_batch,
+            adapt_threads=settings.adapt_threads,
             step_ms=settings.step_ms,
             embedding=not is_completion(wish),
             context_shift=wish.shift,

@@ -43,6 +43,7 @@ class SchedulerSettings:
     step_ms: int = 200
     threads: int = 0
     threads_batch: int = 0
+    adapt_threads: bool = True
     device_wait_ns: int = 30 * 10**9
     architectures: Mapping[str, str] = field(default_factory=dict)
     backend: str = "llama-cpu"

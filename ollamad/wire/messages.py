@@ -29,7 +29,8 @@ class LoadSpec:
     """All that decides how a model is loaded.
 
     ``weights`` are shards in order. ``ctx_len`` is tokens per slot. ``kv_type`` is ``f16``, ``q8_0`` or
-    ``q4_0``. ``threads`` 0 lets the runner choose. ``flash_attention`` None lets the backend choose.
+    ``q4_0``. ``threads`` 0 lets the runner choose, and ``adapt_threads`` lets it use fewer
+    where that is faster. ``flash_attention`` None lets the backend choose.
     ``speculate`` lets the engine guess where text repeats itself; what is generated is the same either way.
     """
 
@@ -48,6 +49,7 @@ class LoadSpec:
     main_gpu: int | None = None
     threads: int = 0
     threads_batch: int = 0
+    adapt_threads: bool = True
     step_ms: int = 200
     embedding: bool = False
     context_shift: bool = True
@@ -284,6 +286,7 @@ class Pong:
     """Counters of the runner since its start. ``step`` is the engine's step number.
 
     ``accepted_tokens`` of the ``guessed_tokens`` were right; they count as decoded too.
+    ``threads`` are those of the last step, ``thread_changes`` counts how often another number was settled on.
     """
 
     number: int
@@ -300,6 +303,8 @@ class Pong:
     waiting: int = 0
     guessed_tokens: int = 0
     accepted_tokens: int = 0
+    threads: int = 0
+    thread_changes: int = 0
 
 
 Down: TypeAlias = Hello | Load | Submit | Cancel | Pause | Ping | Stop

@@ -10,13 +10,16 @@ def test_only_allowed_variables_pass() -> None:
     allowed = dict.fromkeys(names + more, "x")
     refused = dict.fromkeys(("NOTIFY_SOCKET", "WATCHDOG_USEC", "OLLAMA_HOST", "OPENAI_API_KEY", "HTTPS_PROXY"), "x")
     seen = child_environment(allowed | refused)
-    ours = {"OMP_WAIT_POLICY": "passive", "GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
-    assert seen == {**allowed, **ours}
+    ours = {"GGML_NO_BACKTRACE": "1", "OPENBLAS_NUM_THREADS": "1"}
+    assert seen == {**allowed, **ours, "OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 
 def test_the_user_may_overrule_our_defaults() -> None:
-    """A variable that the user set is kept."""
-    assert child_environment({"OMP_WAIT_POLICY": "active"})["OMP_WAIT_POLICY"] == "active"
+    """A variable that the user set is kept, and how threads wait is left to who says anything of it."""
+    seen = child_environment({"OMP_WAIT_POLICY": "active"})
+    assert seen["OMP_WAIT_POLICY"] == "active"
+    assert "GOMP_SPINCOUNT" not in seen
+    assert child_environment({"GOMP_SPINCOUNT": "0"})["GOMP_SPINCOUNT"] == "0"
 
 
 def test_the_log_shows_devices_and_no_secrets() -> None:
