@@ -7,7 +7,7 @@ import pytest
 
 
 def unmet(item: pytest.Item) -> bool:
-    """Whether *item* needs root, or a program of a Debian package (``apt("curl")``), and this machine has not got it."""
+    """Whether *item* needs root, or a program of a Debian package (``apt("curl")``), that is missing here."""
     if item.get_closest_marker("root") and os.geteuid() != 0:
         return True
     return any(shutil.which(str(mark.args[0])) is None for mark in item.iter_markers("apt"))
