@@ -50,11 +50,11 @@ _ALL = 1 << 62
 #: A kept cell costs every token that is computed beside it a little: llama.cpp's unified cache looks at the mask of
 #: each cell up to the highest used one. It earns the time of a prefilled token when it is used again. So it goes when
 #: it has cost as much as it may earn, and never costs more than twice what the best foresight would. Measured in
-#: CPU time of one thread: shape of Qwen2.5-0.5B 0.5 µs of 7.7 ms, 1 to 15,000 (with 0 and 6,000 cells kept a step of one
-#: stream takes 18.5 and 21.5 ms, of eight 108 and 131); demo model 0.11 µs of 0.34 ms, 1 to 3,000 (0.60 ms with 0
-#: cells kept, 0.82 with 2,000). Cells freed below those of a running stream speed up the next ones, not that one.
+#: CPU time of one thread: shape of Qwen2.5-0.5B 0.5 µs of 7.7 ms, 1 to 15,000 (with 0 and 6,000 kept cells a step
+#: of one stream takes 18.5 and 21.5 ms, of eight 108 and 131); demo model 0.11 µs of 0.34 ms, 1 to 3,000 (0.60 ms
+#: with 0 kept cells, 0.82 with 2,000). Cells freed below those of a running stream speed up the next ones only.
 KEPT_FOR = 8192
-#: So few cells are kept for ever: they cost 3 % at most.
+#: So few cells are kept until their room is needed: 3 % of a step of Qwen2.5-0.5B.
 KEPT_FREELY = 1024
 
 
