@@ -36,12 +36,17 @@ class Pace:
         """A step with *tokens* prompt tokens took this long.
 
         Short chunks (the end of a prompt) cost more a token than long ones, so they may slow the
-        pace down but say nothing about how far it can go up.
+        pace down but say nothing about how far it can go up. A step within its time always lets the next chunk be a
+        little larger: what of the step is not the prompt's is known from steps without prompt tokens alone, and while
+        prompts keep coming there are none.
         """
+        allowed = self._step_ns if decoding else int(self._step_ns * self._alone)
         base = min(self._decode_ns, elapsed_ns // 2) if decoding else 0
         target = max(self._step_ns - base, self._step_ns // 4) if decoding else int(self._step_ns * self._alone)
         fitting = tokens * target // max(1, elapsed_ns - base)
         fitting = fitting if decoding else int(fitting / self._alone)
+        if elapsed_ns < allowed:
+            fitting = max(fitting, -(-tokens * allowed // max(1, elapsed_ns)))
         if fitting < self._chunk:
             self._chunk = max(1, fitting if fitting >= self._chunk // _GROWTH else self._chunk // _GROWTH)
         elif 2 * tokens >= self._chunk:

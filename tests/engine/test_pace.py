@@ -49,6 +49,18 @@ def test_the_short_end_of_a_prompt_tells_nothing_good() -> None:
     assert pace.chunk(decoding=True) == before
 
 
+def test_prompts_are_not_starved_by_steps_that_are_never_without_one() -> None:
+    """Where the time of decoding was never measured alone, a chunk of one token still grows to what fits."""
+    pace = Pace(200 * MS, 512)
+    pace.prefilled(pace.chunk(decoding=True), True, 20_000 * MS)
+    pace.prefilled(pace.chunk(decoding=True), True, 20_000 * MS)
+    assert pace.chunk(decoding=True) == 1
+    for _ in range(40):
+        size = pace.chunk(decoding=True)
+        pace.prefilled(size, True, 120 * MS + size * MS)
+    assert pace.chunk(decoding=True) == pytest.approx(80, abs=10)
+
+
 def test_one_slow_step_does_not_stop_everything() -> None:
     """A hiccup of a hundred times the usual step makes chunks four times smaller, not a hundred."""
     pace = Pace(200 * MS, 512)
