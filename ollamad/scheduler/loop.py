@@ -272,6 +272,7 @@ class Scheduler:
         while True:
             event = await self._inbox.get()
             self.ticks += 1
+            self._notice_ends()
             if event is None:
                 continue
             if isinstance(event, ev.RequestArrived):
@@ -368,7 +369,7 @@ class Scheduler:
             return ev.RunnerStopped(self._now(), number)
         self._connections[number] = connection
         self._ready_since[number] = self._now()
-        self._spawn(self._watch(number, connection), f"watch-{number}")
+        self._spawn(self._watch(connection), f"watch-{number}")
         return ev.LoadSucceeded(self._now(), number, connection.ready)
 
     def _abort(self, number: int) -> None:
@@ -379,16 +380,24 @@ class Scheduler:
             # It became ready in this moment; the core will find LoadSucceeded too late and ignore it.
             self._spawn(self._stop(number, "given up"), f"stop-{number}")
 
-    async def _watch(self, number: int, connection: RunnerConnection) -> None:
-        """Report a runner that ends by itself; one that is told to is `_stop`'s."""
+    async def _watch(self, connection: RunnerConnection) -> None:
         await connection.closed.wait()
-        run = self._core.run(number)
-        if run is not None and run.state == "ready":
-            self._log.error(
-                "runner exited", extra={"model": run.loaded.wish.model.short_name, "why": connection.reason}
-            )
-            self._forget_connection(number)
-            self._send(ev.RunnerExited(self._now(), number))
+        self.poke()
+
+    def _notice_ends(self) -> None:
+        """Take out runners that ended by themselves; one that is told to is `_stop`'s.
+
+        Comes before any other event is looked at: its requests fail in the same moment, and the slots that they
+        give back must not be given to those who wait.
+        """
+        for number, connection in list(self._connections.items()):
+            run = self._core.run(number)
+            if connection.closed.is_set() and run is not None and run.state == "ready":
+                self._log.error(
+                    "runner exited", extra={"model": run.loaded.wish.model.short_name, "why": connection.reason}
+                )
+                self._forget_connection(number)
+                self._perform(self._core.step(ev.RunnerExited(self._now(), number)))
 
     async def _stop(self, number: int, reason: str) -> None:
         connection = self._connections.get(number)

@@ -241,6 +241,7 @@ class FakeHost:
         self.cancelled = 0
         self.limits: list[int | None] = []
         self.memory: tuple[Memory, ...] = ()
+        self.dies_ready = False
 
     async def start(self, spec: LoadSpec, *, stall_timeout_ns: int | None = None) -> FakeConnection:
         self.specs.append(spec)
@@ -253,6 +254,8 @@ class FakeHost:
         if self.errors:
             raise self.errors.pop(0)
         self.connections.append(FakeConnection(spec, self.stop_gate, self.memory))
+        if self.dies_ready:
+            self.connections[-1].die("killed")
         return self.connections[-1]
 
 

@@ -141,6 +141,34 @@ async def test_dead_runner_is_replaced(rig):
         assert lease.reload_reason == "runner exited"
 
 
+async def test_slot_of_a_dead_runner_is_not_given_on(rig):
+    """Who waits when a runner dies gets the next one, although the requests of the dead one leave first."""
+    r = rig()
+    r.start()
+    first = r.hold()
+    await r.until(lambda: first.got)
+    second = r.hold()
+    await r.until(lambda: r.scheduler.status()["queue"]["waiting"] == 1)
+    first.leave.set()
+    r.host.connections[0].die("killed")
+    await r.until(lambda: second.got)
+    assert second.got.connection is r.host.connections[1]
+    assert second.got.reload_reason == "runner exited"
+
+
+async def test_runner_that_dies_as_it_becomes_ready(rig):
+    """A runner whose end is seen before its load is known to have ended does not stay in the table."""
+    r = rig()
+    r.start()
+    r.host.dies_ready = True
+    held = r.hold()
+    await r.until(lambda: held.got)
+    r.host.dies_ready = False
+    held.leave.set()
+    async with r.lease() as lease:
+        assert not lease.connection.closed.is_set()
+
+
 async def test_keep_alive_by_the_clock(rig):
     """An idle model is stopped when its time is up, and reported with the time until then."""
     r = rig(keep_alive_ns=300 * SECOND)
