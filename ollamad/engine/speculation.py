@@ -57,14 +57,14 @@ class Guesser(Protocol):
 class CostCurve:
     """Time of a step by its number of rows, from the steps that were made.
 
-    The median of the last few times, since a neighbour on the machine makes single steps arbitrarily slow. A
-    length that was not used for `_FRESH_STEPS` steps is unknown again: contexts grow, neighbours leave.
+    The lower quartile of the last few times, since a neighbour on the machine makes single steps arbitrarily slow.
+    A length that was not used for `_FRESH_STEPS` steps is unknown again: contexts grow, neighbours leave.
     """
 
     def __init__(self) -> None:
         self._steps = 0
         self._times: dict[int, deque[int]] = {}
-        self._medians: dict[int, int] = {}
+        self._usual: dict[int, int] = {}
         self._last: dict[int, int] = {}
 
     def measured(self, rows: int, elapsed_ns: int) -> None:
@@ -74,7 +74,7 @@ class CostCurve:
         if times is None or self._steps - self._last[rows] > _FRESH_STEPS:
             times = self._times[rows] = deque(maxlen=_REMEMBERED)
         times.append(elapsed_ns)
-        self._medians[rows] = sorted(times)[len(times) // 2]
+        self._usual[rows] = sorted(times)[len(times) // 4]
         self._last[rows] = self._steps
 
     def trusted(self, rows: int) -> bool:
@@ -84,16 +84,15 @@ class CostCurve:
     def cost(self, rows: int, base: int) -> float:
         """Expected time of *rows* rows, where *base* ≤ *rows* rows were measured."""
         if rows == base or self._knows(rows):
-            return self._medians[rows]
-        below = max((n for n in self._medians if base <= n < rows and (n == base or self._knows(n))), default=base)
-        above = min((n for n in self._medians if n > rows and self._knows(n)), default=0)
-        start = self._medians[below]
+            return self._usual[rows]
+        below = max((n for n in self._usual if base <= n < rows and (n == base or self._knows(n))), default=base)
+        above = min((n for n in self._usual if n > rows and self._knows(n)), default=0)
+        start = self._usual[below]
+        rise = self._usual[base] / (2 * base)
         if above:
-            rise = (self._medians[above] - start) / (above - below)
-        elif below > base:
-            rise = (start - self._medians[base]) / (below - base)
-        else:
-            rise = start / (2 * base)
+            rise = (self._usual[above] - start) / (above - below)
+        elif below > base:  # a second row may cost as much as the first, and the next six as little as one
+            rise = min(rise, (start - self._usual[base]) / (below - base))
         return _HOPE * (start + max(rise, 0.0) * (rows - below))
 
     def _knows(self, rows: int) -> bool:

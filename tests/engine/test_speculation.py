@@ -93,11 +93,21 @@ def test_an_unknown_length_is_tried_and_then_known() -> None:
 
 
 def test_a_slow_moment_does_not_condemn_a_length() -> None:
-    """One step that a neighbour slowed down changes no median."""
+    """One step that a neighbour slowed down says nothing."""
     curve = curve_of(Q05)
     before = curve.cost(8, 1)
     curve.measured(8, 10_000 * MS)
     assert curve.cost(8, 1) == before
+
+
+def test_a_dear_second_row_hides_no_cheap_sixteenth() -> None:
+    """Where two rows cost more than twice one (a kernel for one row alone), long guesses are still tried."""
+    times = {1: 22.0, 2: 54.0, 3: 71.0, 8: 130.0, 16: 200.0}
+    curve = curve_of(times, until=1)
+    for _ in range(30):
+        rows = 1 + sum(chosen(0.97, curve))
+        curve.measured(rows, int(MS * times[max(n for n in times if n <= rows)]))
+    assert sum(chosen(0.97, curve)) >= 12
 
 
 def test_old_measurements_are_tried_again() -> None:
