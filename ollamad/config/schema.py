@@ -353,6 +353,13 @@ RUNNER = (
         "Use fewer threads where that is faster: while others need the cores, and for very small models.",
         applies="next load",
     ),
+    Option(
+        "runner.speculation",
+        "bool",
+        True,
+        "Guess ahead where text repeats itself and that is faster; what is generated stays the same.",
+        applies="next load",
+    ),
 )
 
 PLUGINS = (

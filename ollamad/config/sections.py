@@ -71,6 +71,7 @@ class RunnerConfig:
     threads: int
     threads_batch: int
     adapt_threads: bool
+    speculation: bool
 
 
 @dataclass(frozen=True, slots=True)

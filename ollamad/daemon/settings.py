@@ -62,6 +62,7 @@ def scheduler_settings(config: Config, backends: Backends) -> SchedulerSettings:
         threads=runner.threads,
         threads_batch=runner.threads_batch,
         adapt_threads=runner.adapt_threads,
+        speculate=runner.speculation,
         architectures=backends.architectures,
         backend=backends.general,
     )

@@ -300,6 +300,7 @@ class _Draft:
             threads=load.num_thread or settings.threads,
             threads_batch=load.num_thread or settings.threads_batch,
             adapt_threads=settings.adapt_threads,
+            speculate=settings.speculate,
             step_ms=settings.step_ms,
             embedding=not is_completion(wish),
             context_shift=wish.shift,

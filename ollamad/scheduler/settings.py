@@ -44,6 +44,7 @@ class SchedulerSettings:
     threads: int = 0
     threads_batch: int = 0
     adapt_threads: bool = True
+    speculate: bool = True
     device_wait_ns: int = 30 * 10**9
     architectures: Mapping[str, str] = field(default_factory=dict)
     backend: str = "llama-cpu"
