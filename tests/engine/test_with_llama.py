@@ -11,6 +11,8 @@ import pytest
 from ollamad_llama.cpu import CpuBackend
 
 from ollamad.engine.engine import Engine, Work
+from ollamad.engine.lookup import LookupGuesser
+from ollamad.engine.speculation import CostCurve, Speculation
 from ollamad.plugin.backend import Model
 from ollamad.types import SamplingParameters, WeightsRef
 from ollamad.wire.messages import LoadSpec
@@ -31,13 +33,19 @@ def model() -> Iterator[Model]:
 class Asker:
     """An engine that is driven by hand, and prompts for it."""
 
-    def __init__(self, model: Model, recorder: Any) -> None:
+    def __init__(self, model: Model, recorder: Any, speculation: Speculation | None = None) -> None:
         self.model = model
         self.recorder = recorder
         self.context = model.context("generate", ctx_len=SPEC.ctx_len, slots=SPEC.slots, spec=SPEC)
         self.fatal: list[BaseException] = []
         self.engine = Engine(
-            self.context, slots=SPEC.slots, ctx_len=SPEC.ctx_len, is_end=model.is_end, on_fatal=self.fatal.append
+            self.context,
+            slots=SPEC.slots,
+            ctx_len=SPEC.ctx_len,
+            is_end=model.is_end,
+            on_fatal=self.fatal.append,
+            speculate=False,
+            speculation=speculation,
         )
         self.count = 0
 
@@ -49,7 +57,8 @@ class Asker:
     def submit(self, tokens: tuple[int, ...], max_tokens: int = 40, **fields: Any) -> Any:
         self.count += 1
         listener = self.recorder()
-        self.engine.submit(Work(str(self.count), tokens, GREEDY, max_tokens, **{"ctx_len": 0, **fields}), listener)
+        usual = {"parameters": GREEDY, "ctx_len": 0}
+        self.engine.submit(Work(str(self.count), tokens, max_tokens=max_tokens, **{**usual, **fields}), listener)
         return listener
 
     def run(self) -> None:
@@ -106,3 +115,40 @@ def test_a_cache_that_fills_up_gives_up_the_oldest(asker: Asker) -> None:
         assert listener.outcome.reason in ("length", "stop")
     counters = asker.engine.counters()
     assert counters.cells_kept <= counters.cells_total < 12 * 200
+
+
+class Always(CostCurve):
+    """Guesses wherever there is something to guess, though it may not pay."""
+
+    def trusted(self, rows: int) -> bool:
+        return True
+
+    def cost(self, rows: int, base: int) -> float:
+        return 1.0
+
+
+REPEATING = (
+    "Repeat this: penguin rocket noodles... Ophelia three Price saxtux order.",
+    'Reply with "Leaf dusty was update of load." and nothing else.',
+    "Copy this:\nduck and 444 bear Theodora a very small hen dog",
+)
+
+
+@pytest.mark.parametrize("fields", [{}, {"repeat_penalty": 1.2, "repeat_last_n": 32}, {"min_p": 0.1, "top_k": 0}])
+def test_guesses_change_no_sampled_token(model: Model, recorder: Any, fields: dict[str, Any]) -> None:
+    """With a seed, every token is the one that is drawn without guesses, penalties included."""
+    told = []
+    for speculation in (None, Speculation(LookupGuesser(model.is_end), Always())):
+        asker = Asker(model, recorder, speculation)
+        listeners = []
+        for seed, question in enumerate(REPEATING):
+            parameters = SamplingParameters(**{"temperature": 0.8, "seed": seed, **fields})
+            listeners.append(asker.ask(question, parameters=parameters, max_tokens=60))
+            asker.run()
+        told.append([listener.tokens for listener in listeners])
+        counters = asker.engine.counters()
+        assert (counters.guessed > 0) == (speculation is not None)
+        asker.engine.stop()
+        asker.context.close()
+    assert told[0] == told[1]
+    assert counters.accepted > 0
