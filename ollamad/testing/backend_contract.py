@@ -306,6 +306,21 @@ class BackendContract(LoadedContract):
         sampler = context.sampler(STERN)
         assert context.sample([(sampler, row)]) != context.sample([(sampler, row)])
 
+    def test_guesses_are_verified(self, make_context: MakeContext, prompt: list[int]) -> None:
+        """Of guessed tokens in one step, those are taken that would have been chosen, and the next one."""
+        alone = answer(make_context(), prompt, 5)
+        wrong = next(token for token in prompt if token != alone[3])
+        context = make_context()
+        most = min(context.n_outputs, context.n_batch) - 1
+        guesses = [*alone[1:3], wrong][:most]
+        (first,) = context.sample([(context.sampler(GREEDY), feed(context, prompt, 0))])
+        batch = Batch()
+        for offset, token in enumerate((first, *guesses)):
+            batch.add(token, len(prompt) + offset, 0, True)
+        context.decode(batch)
+        expected = alone[1 : min(most, 2) + 2]
+        assert context.verify([(context.sampler(GREEDY), 0, guesses)]) == [expected]
+
     def test_threads_may_change_between_steps(self, make_context: MakeContext, prompt: list[int]) -> None:
         """Another number of threads changes no token."""
         context = make_context()
