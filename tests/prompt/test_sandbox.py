@@ -102,3 +102,12 @@ def test_run_hands_on_results_and_errors() -> None:
 
     with pytest.raises(OutOfTime):
         run(endless, 0.01)
+
+
+def test_waiting_for_a_processor_is_not_counted() -> None:
+    """The limit is on work done, so a busy machine cuts no template short; but nobody waits for ever."""
+    gate = threading.Event()
+    threading.Timer(0.2, gate.set).start()
+    assert run(gate.wait, 0.05)
+    with pytest.raises(OutOfTime):
+        run(lambda: threading.Event().wait(5), 0.01)
