@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -19,7 +20,7 @@ from ollamad.runner_child.threads import default_threads
 from tests.bench.bench import Bench
 from tests.bench.build import BUILDS, build
 from tests.bench.cache import llama_version
-from tests.bench.rows import fake, loading, neighbours, overhead, sharing, speculation, throughput
+from tests.bench.rows import fake, loading, neighbours, overhead, sampling, sharing, speculation, throughput
 from tests.bench.table import Line, render
 
 ROWS: dict[str, Callable[[Bench], list[Line]]] = {
@@ -37,6 +38,7 @@ ROWS: dict[str, Callable[[Bench], list[Line]]] = {
     "load": loading.load,
     "load-demo": loading.demo,
     "first-token": overhead.first_token,
+    "sampling": sampling.sampling,
     "step": fake.step,
     "daemon-cpu": fake.daemon_cpu,
     "many": fake.many,
@@ -86,4 +88,5 @@ def machine(bench: Bench) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no server is left running
     sys.exit(main(sys.argv[1:]))

@@ -79,6 +79,6 @@ def render(lines: Sequence[Line]) -> str:
 
 
 def _verdict(line: Line, ours: bool) -> str:
-    if not ours or (line.limit is None and line.ratio is None):
+    if not ours or (line.limit is None and (line.ratio is None or not line.peers)):
         return ""
     return "missed: " + "; ".join(line.misses) if line.misses else "reached"
