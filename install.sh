@@ -36,13 +36,13 @@ case $mode in
 esac
 
 python=$(find_python) ||
-    fail "Python 3.11 or newer is missing (found: $(python3 --version 2>&1 || echo none)); on Debian: apt-get install python3 python3-venv"
+    fail "Python 3.11 or newer is missing (found: $(${PYTHON:-python3} --version 2>/dev/null || echo none)); on Debian: apt-get install python3 python3-venv"
 "$python" -c 'import ensurepip, venv' 2>/dev/null ||
     fail "Python's venv module is missing for $python; on Debian: apt-get install python3-venv"
 if [ -z "${CXX:-}" ] && ! command -v c++ >/dev/null && ! command -v g++ >/dev/null && ! command -v clang++ >/dev/null; then
     fail "a C++ compiler is missing (llama.cpp is built from source); on Debian: apt-get install g++"
 fi
-mkdir -p "$venv" || fail "cannot write to $venv; choose another place with VENV=DIR"
+mkdir -p "$venv" 2>/dev/null || fail "cannot write to $venv; choose another place with VENV=DIR"
 for place in "$venv" "${TMPDIR:-/tmp}"; do
     free_mib=$(df -Pm "$place" | awk 'NR == 2 { print $4 }')
     [ "$free_mib" -ge $need_mib ] ||
