@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-#: Logits of one group; the maxima of groups bound the k-th largest logit from below.
+#: Logits of one group. If k groups have a maximum of at least some bound, so have the k largest logits.
 _GROUP = 64
 #: Most candidates; more (many equal logits) are no gain over all tokens.
 _ROOM = 4096
@@ -34,6 +34,7 @@ class Candidates:
         self._entries = np.zeros(_ROOM, _ENTRY)
         self._ids = self._entries["id"]
         self._logits = self._entries["logit"]
+        self._bound = np.float32(np.inf)
         self.most = self._columns // 2
         self.address: int = self._entries.ctypes.data
 
@@ -45,11 +46,16 @@ class Candidates:
         """
         wanted = k + len(also)
         assert 0 < wanted <= self.most, "more candidates wanted than the search is good for"
+        # The bound of the row before is good for this one, unless it lets through too few or too many groups.
         # Group number c holds the tokens c, c + columns, c + 2 columns, ...: maxima of whole lines vectorise.
         lines = row[: self._grouped].reshape(_GROUP, self._columns)
         maxima = lines.max(axis=0)
-        bound = np.partition(maxima, self._columns - wanted)[self._columns - wanted]
+        bound = self._bound
         groups = (maxima >= bound).nonzero()[0]
+        if not wanted <= len(groups) <= 2 * wanted:
+            place = self._columns - wanted - wanted // 4
+            self._bound = bound = np.partition(maxima, place)[place]
+            groups = (maxima >= bound).nonzero()[0]
         hits = (lines.take(groups, axis=1) >= bound).ravel().nonzero()[0]
         line, group = np.divmod(hits, len(groups))
         ids = line * self._columns + groups[group]

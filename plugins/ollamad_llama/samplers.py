@@ -133,7 +133,7 @@ class FewCandidates:
     def pick(self, sampler: LlamaSampler, row: npt.NDArray[np.float32]) -> int | None:
         """Choose and accept a token; None, with nothing changed, if only the whole row can tell."""
         finder, array = self._finder, self._array
-        recent = tuple(set(sampler.recent))
+        recent = tuple(set(sampler.recent)) if sampler.penalties else ()
         if not 0 < sampler.few + len(recent) <= finder.most or not sampler.few:
             return None
         count = finder.fill(row, sampler.few, recent)
