@@ -10,6 +10,7 @@ import argparse
 import os
 import platform
 import signal
+import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -51,11 +52,12 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--pairs", type=int, default=5, help="rounds; contenders are asked in turn (5)")
     parser.add_argument("--builds", nargs="*", choices=BUILDS, default=BUILDS, help="builds of llama-server (both)")
     parser.add_argument("--threads", type=int, default=default_threads(), help="threads of both sides (cores)")
+    parser.add_argument("--patience", type=float, default=0.0, help="seconds that a round waits for quiet (0)")
     asked = parser.parse_args(arguments)
     unknown = set(asked.rows) - ROWS.keys()
     if unknown:
         parser.error(f"no row {', '.join(sorted(unknown))}; there are {', '.join(ROWS)}")
-    bench = Bench(asked.pairs, asked.builds, asked.threads)
+    bench = Bench(asked.pairs, asked.builds, asked.threads, asked.patience)
     lines = []
     try:
         for row in asked.rows or ROWS:
@@ -78,8 +80,15 @@ def machine(bench: Bench) -> str:
                 if line.startswith("model name")), platform.processor())  # fmt: skip
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=10"]
     commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    others = []
+    if bench.disturbed:
+        middle, most = statistics.median(bench.disturbed), max(bench.disturbed)
+        others.append(
+            f"other processes had {middle:.0%} of the processors in the middle round, {most:.0%} in the worst"
+        )
     facts = [
-        f"CPU: {cpu}, {len(os.sched_getaffinity(0))} CPUs, {bench.threads} threads; load {os.getloadavg()[0]:.1f}",
+        f"CPU: {cpu}, {len(os.sched_getaffinity(0))} CPUs, {bench.threads} threads",
+        *others,
         f"ollamad {commit or 'unknown'}, Python {platform.python_version()}, llama-cpp-python {llama_version()}",
         *(f"build {name}: `{' '.join(build(name).flags)}`" for name in bench.builds),
         *(f"{name}: `{command}`" for name, command in sorted(bench.commands.items())),

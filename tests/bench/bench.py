@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.bench import client
+from tests.bench import client, quiet
 from tests.bench.build import Build, build
 from tests.bench.client import Answer, Stream
 from tests.bench.prompts import prompt
@@ -25,6 +26,8 @@ class Bench:
     pairs: int
     builds: Sequence[str]
     threads: int
+    patience_s: float = 0.0  #: how long a round may wait for a quiet machine
+    disturbed: list[float] = field(default_factory=list)  #: per round, what others took of the processors
     commands: dict[str, str] = field(default_factory=dict)  #: a peer's command lines, by contender and setting
     _up: dict[str, Contender] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
@@ -65,12 +68,27 @@ class Bench:
         contenders = self.running(setting, peers=peers)
         for number in range(self.pairs):
             for name, contender in contenders.items():
-                values = measure(contender)
+                values, others = self._undisturbed(contender, measure)
                 told = ", ".join(f"{what} {value:.4g}" for what, value in values.items())
-                print(f"  {number + 1}/{self.pairs} {name}: {told}", file=sys.stderr, flush=True)
+                print(f"  {number + 1}/{self.pairs} {name}: {told} (others {others:.0%})", file=sys.stderr, flush=True)
                 for what, value in values.items():
                     found.setdefault(what, {}).setdefault(name, []).append(value)
         return found
+
+    def _undisturbed(
+        self, contender: Contender, measure: Callable[[Contender], Mapping[str, float]]
+    ) -> tuple[Mapping[str, float], float]:
+        """Measure, and again if others disturbed it, as long as there is patience; the last values and the share."""
+        pids = [one.process.pid for one in self._up.values() if one.process is not None]
+        deadline = time.monotonic() + self.patience_s
+        while True:
+            quiet.wait(pids, deadline - time.monotonic())
+            foreign = quiet.Foreign(pids)
+            values = measure(contender)
+            share = foreign.share()
+            if share <= quiet.QUIET or time.monotonic() >= deadline:
+                self.disturbed.append(share)
+                return values, share
 
     @contextmanager
     def alone(self, contender: Contender, setting: Setting) -> Iterator[Contender]:
