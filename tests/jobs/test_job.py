@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_children import own_children
 
 from ollamad.errors import JobFailed, JobTimedOut
 from ollamad.jobs.job import Jobs
@@ -27,11 +28,6 @@ def run(jobs: Jobs, what: str, **more: Any) -> Any:
     return jobs.run("test", arguments, timeout_s=more.pop("timeout_s", 20.0), **more)
 
 
-def children() -> list[int]:
-    me = os.getpid()
-    return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
-
-
 async def test_a_job_brings_its_result_and_its_progress(jobs: Jobs) -> None:
     """Arguments go in, progress and the result come out; the child is modest, and sees allowed variables only."""
     seen: list[tuple[float, str]] = []
@@ -42,7 +38,7 @@ async def test_a_job_brings_its_result_and_its_progress(jobs: Jobs) -> None:
     assert result["niceness"] >= 10
     assert result["core"] == [0, 0]
     assert "NOTIFY_SOCKET" not in result["environment"]
-    assert children() == []
+    assert own_children() == []
 
 
 @pytest.mark.parametrize(
@@ -61,7 +57,7 @@ async def test_a_job_that_fails_says_why(jobs: Jobs, what: str, text: str, crash
     with pytest.raises(JobFailed) as caught:
         await run(jobs, what)
     assert (str(caught.value), caught.value.crashed) == (text, crashed)
-    assert children() == []
+    assert own_children() == []
 
 
 @pytest.mark.parametrize(
@@ -87,7 +83,7 @@ async def test_a_job_has_a_time_limit(jobs: Jobs) -> None:
     """When the time is up the child is killed and reaped."""
     with pytest.raises(JobTimedOut, match=r"longer than 0.4 s"):
         await run(jobs, "hang", timeout_s=0.4)
-    assert children() == []
+    assert own_children() == []
 
 
 async def test_a_cancelled_job_ends_at_once(jobs: Jobs) -> None:
@@ -95,13 +91,13 @@ async def test_a_cancelled_job_ends_at_once(jobs: Jobs) -> None:
     working = asyncio.Event()
     task = asyncio.get_running_loop().create_task(run(jobs, "hang", progress=lambda *_: working.set()))
     await working.wait()
-    assert len(children()) == 1
+    assert len(own_children()) == 1
     started = time.monotonic()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert time.monotonic() - started < 1
-    assert children() == []
+    assert own_children() == []
 
 
 async def test_a_job_has_a_memory_limit(jobs: Jobs) -> None:

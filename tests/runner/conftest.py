@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_children import own_children
 
 from ollamad.runner.connection import Connection
 from ollamad.runner.host import RunnerHost
@@ -62,8 +63,7 @@ class Hosts:
     @staticmethod
     def children() -> list[int]:
         """Process ids of our children that are not yet reaped."""
-        me = os.getpid()
-        return [int(pid) for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split()]
+        return own_children()
 
 
 @pytest.fixture

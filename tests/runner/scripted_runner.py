@@ -15,7 +15,6 @@ from pathlib import Path
 
 from ollamad.children.leash import die_with, limit
 from ollamad.types import Memory
-from ollamad.wire.channel import SocketChannel
 from ollamad.wire.messages import (
     Cancel,
     Delta,
@@ -31,6 +30,7 @@ from ollamad.wire.messages import (
     Stop,
     Submit,
 )
+from ollamad.wire.socket_channel import SocketChannel
 
 READY = Ready((Memory("CPU", "cpu", 1, 2, 3),), 4096, 4, 512, 4096, 100, 8, True, True, False)
 FLOOD = "f" * 1024
