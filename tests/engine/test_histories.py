@@ -160,7 +160,7 @@ class History:
 
     def event(self) -> None:
         choice = self.rng.random()
-        if choice < 0.2:
+        if choice < 0.2 and len(self.live) < 12:
             self.submit()
         elif choice < 0.25 and self.live:
             work_id = self.rng.choice(list(self.live))
@@ -260,7 +260,7 @@ class History:
     def finish(self) -> None:
         for work_id in self.live:
             self.engine.pause(work_id, False)
-        self.driver.run()
+        self.driver.run(100_000)
         self.check()
         assert not self.live
         assert not self.batcher.running
