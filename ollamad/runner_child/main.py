@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ollamad.children.leash import die_with, limit
 from ollamad.errors import PluginError, WireError
-from ollamad.wire.channel import SocketChannel
+from ollamad.wire.socket_channel import SocketChannel
 from ollamad.wire.messages import Cancel, Failed, FailedKind, Load, Pause, Ping, Pong, Stop, Submit
 
 if TYPE_CHECKING:

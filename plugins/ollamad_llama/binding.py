@@ -169,9 +169,7 @@ class _LlamaModel(Model):
         self._vocab = _c.llama_model_get_vocab(handle)
         self._n_vocab = int(_c.llama_vocab_n_tokens(self._vocab))
         self._pieces: dict[tuple[int, bool], bytes] = {}
-        self._ends: set[int] = set()
-        if self._n_vocab > 0 and not spec.vocab_only:
-            self._ends = {token for token in range(self._n_vocab) if _c.llama_vocab_is_eog(self._vocab, token)}
+        self._ends: dict[int, bool] = {}
         self.description = self._describe()
 
     def _describe(self) -> ModelDescription:
@@ -261,7 +259,11 @@ class _LlamaModel(Model):
             raise ValueError(f"token {token} is not in the vocabulary of {self._n_vocab}")
 
     def is_end(self, token: int) -> bool:
-        return token in self._ends
+        known = self._ends.get(token)
+        if known is None:  # asking for all of a large vocabulary would take 50 ms of the load
+            known = 0 <= token < self._n_vocab and bool(_c.llama_vocab_is_eog(self._vocab, token))
+            self._ends[token] = known
+        return known
 
     def context(self, kind: ContextKind, *, ctx_len: int, slots: int, spec: LoadSpec) -> Context:
         if kind == "generate" and (self.description.has_encoder or not self.description.has_decoder):

@@ -6,10 +6,10 @@ import socket
 
 from ollamad.errors import WireError
 from ollamad.runner_child.outbox import Outbox
-from ollamad.wire.channel import SocketChannel
 from ollamad.wire.codec import decode
 from ollamad.wire.framing import FrameDecoder
 from ollamad.wire.messages import Delta, Done, Failed, Up
+from ollamad.wire.socket_channel import SocketChannel
 
 
 def received(sock: socket.socket, count: int) -> list[Up]:

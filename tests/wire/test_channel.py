@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 
 from ollamad.errors import VersionMismatch, WireError
-from ollamad.wire.channel import MessageStream, SocketChannel
+from ollamad.wire.channel import MessageStream
 from ollamad.wire.codec import encode
 from ollamad.wire.framing import HEADER, LAST
 from ollamad.wire.messages import (
@@ -26,6 +26,7 @@ from ollamad.wire.messages import (
     Submit,
     Up,
 )
+from ollamad.wire.socket_channel import SocketChannel
 
 
 class Daemon:
