@@ -10,7 +10,7 @@ from collections.abc import Callable
 from collections.abc import Sequence as ReadOnly
 
 from ollamad.engine.sequence import Sequence
-from ollamad.engine.speculation import Guess
+from ollamad.engine.speculation import MOST_GUESSES, Guess
 
 #: Tokens that have to agree before anything is guessed.
 _NGRAM = 3
@@ -19,11 +19,15 @@ _PLACES = 8
 _MOST_AGREEMENT = 32
 #: Tokens of a prompt that are searched, from its end. Indexing takes 0.3 µs a token.
 _SEARCHED = 32_768
-#: Chance that a guess is right, by `_class` of the agreement, before the sequence itself has shown it.
+#: Chance that a guess is right, by class of the agreement, before the sequence itself has shown it.
 _FIRST_CHANCES = (0.3, 0.5, 0.7, 0.85, 0.95)
 #: A chance follows the last this many guesses of its class; the first few count for it as much as two.
 _MEMORY = 12
 _FIRST_WEIGHT = 2
+#: The class of each agreement: 3, 4 to 7, 8 to 15, 16 to 31, 32 and more tokens.
+_CLASSES = tuple(
+    min((agreement >> 2).bit_length(), len(_FIRST_CHANCES) - 1) for agreement in range(_MOST_AGREEMENT + MOST_GUESSES)
+)
 
 
 class Lookup:
@@ -57,7 +61,7 @@ class Lookup:
         right = False
         if place:
             right = text[place] == token
-            kind = _class(self._agreement)
+            kind = _CLASSES[min(self._agreement, _MOST_AGREEMENT)]
             seen = self._seen[kind]
             self._chances[kind] += (right - self._chances[kind]) / (seen + 1)
             if seen < _MEMORY:
@@ -81,8 +85,8 @@ class Lookup:
         tokens = self._text[place : place + most]
         while len(tokens) < most:  # the repeated text ends here: it repeats itself again
             tokens += tokens[: most - len(tokens)]
-        agreement, chances = self._agreement, self._chances
-        return tokens, [chances[_class(agreement + i)] for i in range(most)]
+        chances, agreement = self._chances, min(self._agreement, _MOST_AGREEMENT)
+        return tokens, [chances[kind] for kind in _CLASSES[agreement : agreement + most]]
 
     def _note_last(self) -> None:
         """Enter the last tokens into the index and, if nothing is being repeated, look for them there."""
@@ -120,7 +124,11 @@ class Lookup:
 
 
 class LookupGuesser:
-    """A `Guesser` with a `Lookup` for each sequence that generates."""
+    """A `Guesser` with a `Lookup` for each sequence that generates.
+
+    It sees all end-of-generation tokens of a prompt as one, and never guesses it or beyond: the row before it is
+    where an end would be chosen.
+    """
 
     def __init__(self, is_end: Callable[[int], bool]) -> None:
         self._is_end = is_end
@@ -132,7 +140,9 @@ class LookupGuesser:
     def took(self, sequence: Sequence, token: int) -> None:
         lookup = self._lookups.get(sequence)
         if lookup is None:
-            lookup = self._lookups[sequence] = Lookup(sequence.work.tokens)
+            is_end = self._is_end
+            prompt = sequence.work.tokens[-_SEARCHED:]
+            lookup = self._lookups[sequence] = Lookup([_END if is_end(one) else one for one in prompt])
         lookup.took(token)
 
     def forget(self, sequence: Sequence) -> None:
@@ -143,15 +153,13 @@ class LookupGuesser:
         if lookup is None:
             return _NOTHING
         tokens, chances = lookup.guess(most)
-        for count, token in enumerate(tokens):
-            if self._is_end(token):  # the row before it is where it would be chosen
-                return Guess(tokens[:count], chances[:count])
-        return Guess(tokens, chances) if tokens else _NOTHING
+        if not tokens:
+            return _NOTHING
+        if _END in tokens:
+            count = tokens.index(_END)
+            return Guess(tokens[:count], chances[:count])
+        return Guess(tokens, chances)
 
 
+_END = -1
 _NOTHING = Guess()
-
-
-def _class(agreement: int) -> int:
-    """3, 4 to 7, 8 to 15, 16 to 31, 32 and more tokens."""
-    return min((agreement >> 2).bit_length(), len(_FIRST_CHANCES) - 1)

@@ -18,6 +18,8 @@ from ollamad.engine.sequence import Sequence
 
 #: Most guesses for one sequence in one step.
 MOST_GUESSES = 15
+#: About how many guesses a step of many sequences may have: choosing among them takes 1 µs for each.
+_MOST_TOGETHER = 32
 #: By how much a step with guesses has to be expected to be better than one without.
 _MARGIN = 1.05
 #: A guess that is less likely than this, with all before it, is worth no row on any machine.
@@ -81,22 +83,24 @@ class CostCurve:
         """Whether a batch of this length was measured often enough to compare others with it."""
         return rows in self._times and len(self._times[rows]) >= _TRUSTED
 
-    def cost(self, rows: int, base: int) -> float:
-        """Expected time of *rows* rows, where *base* ≤ *rows* rows were measured."""
-        if rows == base or self._knows(rows):
-            return self._usual[rows]
-        below = max((n for n in self._usual if base <= n < rows and (n == base or self._knows(n))), default=base)
-        above = min((n for n in self._usual if n > rows and self._knows(n)), default=0)
-        start = self._usual[below]
-        rise = self._usual[base] / (2 * base)
-        if above:
-            rise = (self._usual[above] - start) / (above - below)
-        elif below > base:  # a second row may cost as much as the first, and the next six as little as one
-            rise = min(rise, (start - self._usual[base]) / (below - base))
-        return _HOPE * (start + max(rise, 0.0) * (rows - below))
-
-    def _knows(self, rows: int) -> bool:
-        return rows in self._last and self._steps - self._last[rows] <= _FRESH_STEPS
+    def costs(self, base: int, most: int) -> list[float]:
+        """Expected times of *base*, *base* + 1, ... *base* + *most* rows, where *base* rows were measured."""
+        oldest = self._steps - _FRESH_STEPS
+        rows, price = base, float(self._usual[base])
+        costs = [price]
+        rise = price / (2 * base)
+        for known in sorted(n for n, last in self._last.items() if n > base and last >= oldest):
+            if len(costs) > most:
+                break
+            usual, gap = self._usual[known], known - rows
+            between = max((usual - price) / gap, 0.0)
+            costs += [_HOPE * (price + between * step) for step in range(1, gap)]
+            costs.append(usual)
+            # A second row may cost as much as the first, and the next six as little as one.
+            rise = max(min(costs[0] / (2 * base), (usual - costs[0]) / (known - base)), 0.0)
+            rows, price = known, usual
+        costs += [_HOPE * (price + rise * step) for step in range(1, most + 2 - len(costs))]
+        return costs[: most + 1]
 
 
 class Speculation:
@@ -113,7 +117,8 @@ class Speculation:
         base = len(decoding)
         if room <= 0 or not self.curve.trusted(base):
             return []
-        guesses = self.guesser.guess([(sequence, min(sequence.most_guesses(), MOST_GUESSES)) for sequence in decoding])
+        most = max(min(MOST_GUESSES, _MOST_TOGETHER // base), 1)
+        guesses = self.guesser.guess([(sequence, min(sequence.most_guesses(), most)) for sequence in decoding])
         counts = self._share_out([guess.chances for guess in guesses], base, room)
         return [guess.tokens[:count] for guess, count in zip(guesses, counts, strict=True)] if counts else []
 
@@ -132,12 +137,12 @@ class Speculation:
         if not worth:
             return []
         worth.sort(reverse=True)
-        cost = self.curve.cost
-        best, best_rate = 0, _MARGIN * base / cost(base, base)
+        costs = self.curve.costs(base, min(len(worth), room))
+        best, best_rate = 0, _MARGIN * base / costs[0]
         expected = float(base)
-        for count, (chance, _) in enumerate(worth[:room], 1):
-            expected += chance
-            rate = expected / cost(base + count, base)
+        for count in range(1, len(costs)):
+            expected += worth[count - 1][0]
+            rate = expected / costs[count]
             if rate > best_rate:
                 best, best_rate = count, rate
         counts = [0] * sequences

@@ -95,9 +95,9 @@ def test_an_unknown_length_is_tried_and_then_known() -> None:
 def test_a_slow_moment_does_not_condemn_a_length() -> None:
     """One step that a neighbour slowed down says nothing."""
     curve = curve_of(Q05)
-    before = curve.cost(8, 1)
+    before = curve.costs(1, 7)[-1]
     curve.measured(8, 10_000 * MS)
-    assert curve.cost(8, 1) == before
+    assert curve.costs(1, 7)[-1] == before
 
 
 def test_a_dear_second_row_hides_no_cheap_sixteenth() -> None:
@@ -143,8 +143,8 @@ class Free(CostCurve):
     def trusted(self, rows: int) -> bool:
         return True
 
-    def cost(self, rows: int, base: int) -> float:
-        return 1.0
+    def costs(self, base: int, most: int) -> list[float]:
+        return [1.0] * (most + 1)
 
 
 class Knows(Says):

@@ -123,8 +123,8 @@ class Always(CostCurve):
     def trusted(self, rows: int) -> bool:
         return True
 
-    def cost(self, rows: int, base: int) -> float:
-        return 1.0
+    def costs(self, base: int, most: int) -> list[float]:
+        return [1.0] * (most + 1)
 
 
 REPEATING = (
