@@ -133,25 +133,24 @@ class LookupGuesser:
     def __init__(self, is_end: Callable[[int], bool]) -> None:
         self._is_end = is_end
         self._lookups: dict[Sequence, Lookup] = {}
+        self._said: dict[Sequence, list[int]] = {}
 
     def guess(self, wanted: ReadOnly[tuple[Sequence, int]]) -> list[Guess]:
         return [self._guess(sequence, most) for sequence, most in wanted]
 
     def took(self, sequence: Sequence, token: int) -> None:
         lookup = self._lookups.get(sequence)
-        if lookup is None:
-            is_end = self._is_end
-            prompt = sequence.work.tokens[-_SEARCHED:]
-            lookup = self._lookups[sequence] = Lookup([_END if is_end(one) else one for one in prompt])
-        lookup.took(token)
+        if lookup is not None:
+            lookup.took(token)
+        else:  # the index of the prompt is made when it is needed, not before the first token is delivered
+            self._said.setdefault(sequence, []).append(token)
 
     def forget(self, sequence: Sequence) -> None:
         self._lookups.pop(sequence, None)
+        self._said.pop(sequence, None)
 
     def _guess(self, sequence: Sequence, most: int) -> Guess:
-        lookup = self._lookups.get(sequence)
-        if lookup is None:
-            return _NOTHING
+        lookup = self._lookups.get(sequence) or self._begin(sequence)
         tokens, chances = lookup.guess(most)
         if not tokens:
             return _NOTHING
@@ -159,6 +158,15 @@ class LookupGuesser:
             count = tokens.index(_END)
             return Guess(tokens[:count], chances[:count])
         return Guess(tokens, chances)
+
+    def _begin(self, sequence: Sequence) -> Lookup:
+        prompt = sequence.work.tokens[-_SEARCHED:]
+        ends = {token for token in set(prompt) if self._is_end(token)}
+        lookup = Lookup([_END if token in ends else token for token in prompt] if ends else prompt)
+        for token in self._said.pop(sequence, ()):
+            lookup.took(token)
+        self._lookups[sequence] = lookup
+        return lookup
 
 
 _END = -1

@@ -109,3 +109,15 @@ def test_an_end_is_never_guessed() -> None:
     assert list(guesser.guess([(sequence, 5)])[0].tokens) == [4]
     guesser.forget(sequence)
     assert guesser.guess([(sequence, 5)]) == [Guess()]
+
+
+def test_what_was_said_before_the_first_guess_counts() -> None:
+    """A guesser that is asked late guesses what one that was asked all along does."""
+    early, late = LookupGuesser(lambda token: False), LookupGuesser(lambda token: False)
+    sequence = Sequence(Work("w", (1, 2, 3, 4, 5, 6), SamplingParameters(), -1, 0), 99, None, None)  # type: ignore[arg-type]
+    for token in (7, 1, 2, 3, 4):
+        early.took(sequence, token)
+        late.took(sequence, token)
+        early.guess([(sequence, 3)])
+    assert early.guess([(sequence, 2)]) == late.guess([(sequence, 2)])
+    assert list(late.guess([(sequence, 2)])[0].tokens) == [5, 6]
