@@ -48,7 +48,8 @@ def _use_plain_malloc() -> None:
     the configuration has to be imported before (25 ms).
     """
     if sys.platform == "linux" and sys.getallocatedblocks() and not sys.flags.ignore_environment:
-        os.execv("/usr/bin/env", ["env", "PYTHONMALLOC=malloc", sys.executable, *sys.orig_argv[1:]])
+        variables = ("PYTHONMALLOC=malloc", "MALLOC_ARENA_MAX=1")
+        os.execv("/usr/bin/env", ["env", *variables, sys.executable, *sys.orig_argv[1:]])
 
 
 def _serve(config_file: str | None, given: Iterable[tuple[str, str]], pairs: Iterable[str]) -> int:

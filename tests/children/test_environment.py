@@ -29,6 +29,8 @@ def test_the_log_shows_devices_and_no_secrets() -> None:
 
 
 def test_the_daemons_own_allocator_stays_with_the_daemon() -> None:
-    """`PYTHONMALLOC`, which `ollamad serve` sets for itself, does not reach a child; other Python settings do."""
-    assert child_environment({"PYTHONMALLOC": "malloc", "PYTHONPATH": "x"})["PYTHONPATH"] == "x"
-    assert "PYTHONMALLOC" not in child_environment({"PYTHONMALLOC": "malloc"})
+    """What `ollamad serve` sets for itself does not reach a child; other Python settings do."""
+    ours = {"PYTHONMALLOC": "malloc", "MALLOC_ARENA_MAX": "1"}
+    seen = child_environment({**ours, "PYTHONPATH": "x"})
+    assert seen["PYTHONPATH"] == "x"
+    assert not ours.keys() & seen.keys()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,3 +78,9 @@ def test_the_next_daemon_plans_with_what_the_last_one_saw(make_daemon: Callable[
         f"model requires {size} bytes of memory, more than the {size - 1} bytes that this server may use"
     )
     daemon.stop()
+
+
+def test_the_daemon_allocates_so_that_it_can_give_back(daemon: Any) -> None:
+    """It runs with the C library's allocator and one arena."""
+    variables = Path(f"/proc/{daemon.pid}/environ").read_bytes().split(b"\0")
+    assert {b"PYTHONMALLOC=malloc", b"MALLOC_ARENA_MAX=1"} <= set(variables)
