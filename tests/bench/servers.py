@@ -160,11 +160,6 @@ class LlamaServer(Contender):
                 return int(float(line.split()[1]))
         raise RuntimeError("llama-server does not tell its prompt tokens")
 
-    def system(self) -> str:
-        """Its own line on threads and instruction sets."""
-        lines = [line for line in self.log().splitlines() if "system_info" in line]
-        return lines[0].partition("system_info:")[2].strip() if lines else ""
-
 
 class Ollamad(Contender):
     """Ours, with a home of its own; models are created once, in a store in the cache."""

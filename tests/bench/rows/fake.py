@@ -39,7 +39,7 @@ class _FakeOllamad(Ollamad):
         for number in range(self.count):
             self.create(f"fake{number}", write_fake_model(self.folder / f"{number}.gguf", seed=number).read_bytes())
             status, answer = self.request("POST", self.path, self.named(number, "hello", 1))
-            assert status == 200, answer
+            assert status == 200, (status, answer, self.log()[-2000:])
 
     def prepare(self, name: str) -> None:
         """Nothing: `launch` does it."""
