@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
+from ollamad.children import last_words
 from ollamad.errors import LoadFailed, OutOfMemory
 from ollamad.types import ResolvedModel
-
-#: Source: runtime contract, out-of-memory text match. Compared without regard to case.
-MEMORY_TEXTS = (
-    "out of memory",
-    "out of device memory",
-    "cudamalloc failed",
-    "hipmalloc failed",
-    "failed to allocate",
-    "allocation failed",
-    "not enough memory",
-    "insufficient memory",
-    "vk_error_out_of_device_memory",
-    "erroroutofmemory",
-)
 
 INCOMPATIBLE = (
     "this model may be incompatible with your version of Ollama. If you previously pulled this model, "
@@ -27,13 +14,7 @@ INCOMPATIBLE = (
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether *error* is about memory, by its type or its words."""
-    return isinstance(error, OutOfMemory) or mentions_memory(str(error))
-
-
-def mentions_memory(text: str) -> bool:
-    """Whether a runner's words are about memory."""
-    lowered = text.lower()
-    return any(words in lowered for words in MEMORY_TEXTS)
+    return isinstance(error, OutOfMemory) or last_words.is_out_of_memory(str(error))
 
 
 def explain_load_failure(error: Exception, model: ResolvedModel) -> Exception:

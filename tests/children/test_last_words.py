@@ -31,10 +31,22 @@ def test_lines_that_tell_of_errors(line: str, captured: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["CUDA: OUT OF MEMORY", "vk_error_out_of_device_memory", "ErrorOutOfMemory", "not enough memory"]
+    "text",
+    [
+        "CUDA: OUT OF MEMORY",
+        "out of device memory",
+        "cudaMalloc failed",
+        "hipMalloc failed",
+        "Failed to allocate 3 bytes",
+        "allocation failed",
+        "not enough memory",
+        "insufficient memory",
+        "vk_error_out_of_device_memory",
+        "ErrorOutOfMemory",
+    ],
 )
 def test_words_for_no_memory(text: str) -> None:
-    """Each library's way of saying it is known, in any case."""
+    """Each library's way of saying it (runtime contract, section 1.13) is known, in any case."""
     assert is_out_of_memory(text)
     assert not is_out_of_memory("memory: 12 MiB")
 
