@@ -1,7 +1,11 @@
 """The daemon answers with a real model: streamed, offline, several clients at once."""
 
 import json
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -104,3 +108,29 @@ def use(client: ollama.Client) -> None:
     assert not {"pirate:latest", "corsair:latest"} & {one.model for one in client.list().models}
     with pytest.raises(ollama.ResponseError, match="not found"):
         client.show("pirate")
+
+
+def test_a_deleted_model_stays_loaded_until_its_time_is_up(make_daemon: Callable[..., Any]) -> None:
+    """As in Ollama (http-api contract 8.10): the name is gone at once, the runner with its keep-alive, or by rm."""
+    daemon = make_daemon("home").start()
+    for name in ("first", "second"):
+        daemon.json("POST", "/api/copy", {"source": "demo", "destination": name})
+    assert daemon.json("POST", "/api/generate", {"model": "first", "keep_alive": "2s"})
+    daemon.json("DELETE", "/api/delete", {"model": "first"})
+    assert daemon.loaded() == ["first:latest"]
+    for body in ({"prompt": "x"}, {"keep_alive": 0}):
+        assert daemon.post("/api/generate", {"model": "first", **body})[0] == 404
+    wait_until(lambda: not daemon.loaded())
+    daemon.chat("Hello", model="second")
+    command = [sys.executable, "-m", "ollamad.cli.ctl", "rm", "second"]
+    environment = {"OLLAMA_HOST": daemon.url, "HOME": str(daemon.home)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "deleted 'second'\n"
+    wait_until(lambda: not daemon.loaded())
+    daemon.stop()
+
+
+def wait_until(holds: Callable[[], Any], timeout_s: float = 30.0) -> None:
+    until = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until
