@@ -350,7 +350,8 @@ RUNNER = (
         "runner.adapt_threads",
         "bool",
         True,
-        "Use fewer threads where that is faster: while others need the cores, and for very small models.",
+        "Use fewer threads where that is faster: while others need the cores, and for very small models. "
+        "Beyond 512 tokens the last bits of a result depend on the number; false keeps it.",
         applies="next load",
     ),
     Option(
