@@ -94,11 +94,15 @@ class Bench:
     def alone(self, contender: Contender, setting: Setting) -> Iterator[Contender]:
         """Nothing else runs while *contender* is launched and stopped; its model is not loaded yet."""
         self.stop()
+        quiet.wait((), self.patience_s)
+        foreign = quiet.Foreign(())
         try:
             contender.launch(setting)
+            self.commands.setdefault(f"{contender.name} ({setting.model})", " ".join(contender.command))
             yield contender
         finally:
             contender.stop()
+            self.disturbed.append(foreign.share())  # what it used counts once it has been waited for
 
     def stop(self) -> None:
         for contender in self._up.values():

@@ -57,6 +57,7 @@ class Contender:
         self.setting = Setting()
         self.folder = Path()
         self.command: list[str] = []
+        self.launched = 0.0  #: when the process was started
 
     def start(self, setting: Setting) -> None:
         """Start it and load the model; returns once it has answered a request."""
@@ -113,6 +114,7 @@ class Contender:
 
     def _spawn(self, command: list[str], environment: Mapping[str, str], ready: Callable[[], bool]) -> None:
         self.command = command
+        self.launched = time.monotonic()
         with (self.folder / "log").open("wb") as log:
             self.process = subprocess.Popen(
                 command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True

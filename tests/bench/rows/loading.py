@@ -36,7 +36,6 @@ def _ours(bench: Bench, setting: Setting) -> float:
 
 
 def _peer(bench: Bench, contender: Contender, setting: Setting) -> float:
-    began = time.monotonic()
     with bench.alone(contender, setting) as server:
         server.ask_once()
-        return time.monotonic() - began
+        return time.monotonic() - server.launched
