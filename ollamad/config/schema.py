@@ -358,7 +358,7 @@ RUNNER = (
         "runner.speculation",
         "bool",
         True,
-        "Guess ahead where text repeats itself and that is faster; what is generated stays the same.",
+        "Guess ahead where text repeats itself and that is faster; the sampler still chooses every token.",
         applies="next load",
     ),
 )

@@ -31,7 +31,7 @@ class LoadSpec:
     ``weights`` are shards in order. ``ctx_len`` is tokens per slot. ``kv_type`` is ``f16``, ``q8_0`` or
     ``q4_0``. ``threads`` 0 lets the runner choose, and ``adapt_threads`` lets it use fewer
     where that is faster. ``flash_attention`` None lets the backend choose.
-    ``speculate`` lets the engine guess where text repeats itself; what is generated is the same either way.
+    ``speculate`` lets the engine guess where text repeats itself; the sampler chooses every token either way.
     """
 
     backend: str
