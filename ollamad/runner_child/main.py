@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from ollamad.children.leash import die_with, limit
 from ollamad.errors import PluginError, WireError
-from ollamad.wire.socket_channel import SocketChannel
 from ollamad.wire.messages import Cancel, Failed, FailedKind, Load, Pause, Ping, Pong, Stop, Submit
+from ollamad.wire.socket_channel import SocketChannel
 
 if TYPE_CHECKING:
     from ollamad.runner_child.desk import Desk

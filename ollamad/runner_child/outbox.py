@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from queue import Empty, SimpleQueue
 
 from ollamad.errors import WireError
-from ollamad.wire.socket_channel import SocketChannel
 from ollamad.wire.messages import Done, Failed, Up
+from ollamad.wire.socket_channel import SocketChannel
 
 #: Messages of one write at most; a step of 256 sequences.
 _BATCH = 256
