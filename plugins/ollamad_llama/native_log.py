@@ -38,7 +38,8 @@ class NativeLog:
     """Collects what llama.cpp logs between two `take_words` calls."""
 
     buffers: dict[tuple[str, str, str], float] = field(default_factory=dict)
-    _words: list[str] = field(default_factory=list)
+    _errors: list[str] = field(default_factory=list)
+    _warnings: list[str] = field(default_factory=list)
     _line: str = ""
     _level: int = INFO
 
@@ -55,8 +56,9 @@ class NativeLog:
         return text
 
     def take_words(self) -> str:
-        """Return the warnings and errors since the last call, one per line, at most the last 8 KiB."""
-        words, self._words = self._words, []
+        """Return the errors since the last call, or the warnings if there was none; one per line, the last 8 KiB."""
+        words = self._errors or self._warnings
+        self._errors, self._warnings = [], []
         return "\n".join(words)[-_KEPT_BYTES:]
 
     def _note(self, line: str) -> None:
@@ -66,7 +68,7 @@ class NativeLog:
             # A repeated line replaces the earlier one: a trial run is followed by the real load.
             self.buffers[component, buffer, kind] = float(size)
         elif self._level >= WARN and line.strip():
-            self._words.append(line.strip())
+            (self._errors if self._level >= ERROR else self._warnings).append(line.strip())
 
 
 def says_out_of_memory(words: str) -> bool:

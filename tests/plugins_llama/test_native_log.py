@@ -117,8 +117,8 @@ def test_a_buffer_belongs_to_a_device(buffer: str, device: str, kind: str) -> No
     assert (device_of(buffer), kind_of(device_of(buffer))) == (device, kind)
 
 
-def test_warnings_and_errors_are_kept_until_taken() -> None:
-    """The last words of a failure are its warnings and errors, without the rest; debug lines are not even printed."""
+def test_errors_are_kept_until_taken() -> None:
+    """The last words of a failure are its errors, without the rest; debug lines are not even printed."""
     log = NativeLog()
     assert log.feed(INFO, "loading\n") == "loading\n"
     assert log.feed(DEBUG, "noise\n") == ""
@@ -126,8 +126,15 @@ def test_warnings_and_errors_are_kept_until_taken() -> None:
     log.feed(ERROR, "error loading ")
     log.feed(CONT, "model: bad magic\n")
     log.feed(WARN, "and a warning\n")
-    assert log.take_words() == "error loading model: bad magic\nand a warning"
+    assert log.take_words() == "error loading model: bad magic"
     assert log.take_words() == ""
+
+
+def test_warnings_are_the_words_of_a_failure_without_errors() -> None:
+    """What only warned before it failed has its warnings for a reason."""
+    log = NativeLog()
+    log.feed(WARN, "no such rope type\n")
+    assert log.take_words() == "no such rope type"
 
 
 @pytest.mark.parametrize(
