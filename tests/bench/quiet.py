@@ -45,7 +45,7 @@ def wait(pids: Iterable[int], patience_s: float) -> None:
         time.sleep(1)
         if foreign.share() <= QUIET:
             return
-    if patience_s:
+    if patience_s > 0.1:
         print("  the machine does not become quiet", file=sys.stderr, flush=True)
 
 
