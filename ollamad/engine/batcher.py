@@ -345,12 +345,14 @@ class Batcher:
 
     @staticmethod
     def _add(plan: StepPlan, sequence: Sequence, most: int) -> None:
-        """Add up to *most* uncomputed tokens; the last of all asks for logits."""
+        """Add up to *most* uncomputed tokens; the last of all asks for logits. See `Sequence.repeatable`."""
         holding = sequence.holding
         assert holding is not None
         start = len(holding.cells)
         total = len(sequence.tokens)
         end = min(total, start + most)
+        if sequence.repeatable and end == total and end - start > 1:
+            end -= 1
         count = end - start
         batch = plan.batch
         if count == 1:

@@ -38,6 +38,7 @@ class Engine(EngineThread):
         step_ms: Time that a step with prompt tokens may take while others decode.
         on_fatal: Told of the error that ended the engine, after all work got its outcome.
         max_waiting: Most work without a slot; the scheduler's leases normally keep it at 0.
+        weights: About how many weights a token is multiplied with, for the size of the first chunk; 0 if unknown.
         speculate: Guess what repeats the text, wherever that makes steps yield more. Needs a context that cuts.
         speculation: Guess by other means.
         threads: Chooses the number of threads of every step; without it the context keeps its own.
@@ -54,6 +55,7 @@ class Engine(EngineThread):
         clock: Callable[[], int] = time.perf_counter_ns,
         on_fatal: OnFatal,
         max_waiting: int = 4096,
+        weights: int = 0,
         speculate: bool = True,
         speculation: Speculation | None = None,
         threads: ThreadRule | None = None,
@@ -66,7 +68,7 @@ class Engine(EngineThread):
             can_cut=context.can_cut,
             can_shift=context.can_shift,
         )
-        self._pace = Pace(step_ms * 1_000_000, context.n_batch)
+        self._pace = Pace(step_ms * 1_000_000, context.n_batch, weights)
         if speculation is None and speculate:
             speculation = Speculation(LookupGuesser(is_end))
         self._speculation = speculation if context.can_cut else None
@@ -85,6 +87,7 @@ class Engine(EngineThread):
         self._max_waiting = max_waiting
         self._threads = threads
         self._thread_count = 0
+        self._threads_held = False
         self._steps = 0
         self._batch_tokens = 0
         self._sampling_ns = 0
@@ -230,13 +233,15 @@ class Engine(EngineThread):
     def _use_threads(self, plan: StepPlan) -> None:
         if self._threads is None:
             return
-        count = self._threads.choose(len(plan.batch), plan.prefill_tokens > 0)
+        prefill = plan.prefill_tokens > 0
+        self._threads_held = any(sequence.repeatable for sequence, _ in plan.rows)
+        count = self._threads.most(prefill) if self._threads_held else self._threads.choose(len(plan.batch), prefill)
         if count != self._thread_count:
             self._context.set_threads(count, count)
             self._thread_count = count
 
     def _threads_took(self, plan: StepPlan, elapsed_ns: int) -> None:
-        if self._threads is None:
+        if self._threads is None or self._threads_held:
             return
         prefill = plan.prefill_tokens > 0
         change = self._threads.measured(len(plan.batch), prefill, self._thread_count, elapsed_ns)

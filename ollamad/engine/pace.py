@@ -7,6 +7,8 @@ beforehand. So the first chunk is small, and each measured step corrects the nex
 from __future__ import annotations
 
 _FIRST = 8  # a large model on a small machine takes a second for these
+#: Weights that a processor multiplies with a token's numbers in a second, at the least: two slow cores.
+_WEIGHTS_A_SECOND = 10_000_000_000
 _GROWTH = 4
 
 
@@ -16,10 +18,15 @@ class Pace:
     ``step_ns`` is the target while others decode; alone, nobody but a cancel waits, and it is a quarter more.
     """
 
-    def __init__(self, step_ns: int, n_batch: int) -> None:
+    def __init__(self, step_ns: int, n_batch: int, weights: int = 0) -> None:
+        """*weights* (0: unknown) is about how many a token meets: the chunks of a small model need not grow first.
+
+        So the same prompt is cut in the same places from the first request on, which keeps the last bits of its logits.
+        """
         self._step_ns = step_ns
         self._n_batch = n_batch
-        self._chunk = min(_FIRST, n_batch)
+        certain = step_ns * _WEIGHTS_A_SECOND // (weights * 1_000_000_000) if weights else 0
+        self._chunk = min(max(_FIRST, certain), n_batch)
         self._decode_ns = 0
         self._alone = 1.25
 

@@ -78,6 +78,17 @@ class Sequence:
         assert self.holding is not None
         return len(self.tokens) - len(self.holding.cells)
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether the text has to be the same when the request comes again: it draws with a seed.
+
+        The numbers of rows and of threads in a step move the last bits of the logits, with quantised weights enough
+        to change a draw now and then. So it gets no guesses and no fewer threads, which depend on measured times,
+        and the last token of its prompt has a row of its own, whether the tokens before it were kept or not.
+        """
+        parameters = self.work.parameters
+        return parameters.seed >= 0 and parameters.temperature > 0
+
     def most_guesses(self) -> int:
         """Guesses that may be right without passing a limit: each makes room for one more token in the end."""
         room = self.ctx_len - 1 - len(self.tokens)

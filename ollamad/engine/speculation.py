@@ -106,8 +106,10 @@ class CostCurve:
 class Speculation:
     """Chooses how many guesses of which sequence go into a step, so that it yields most tokens per second."""
 
-    def __init__(self, guesser: Guesser, curve: CostCurve | None = None) -> None:
+    def __init__(self, guesser: Guesser, curve: CostCurve | None = None, *, repeatable: bool = False) -> None:
+        """*repeatable*: guess also for sequences whose text has to be the same again (tests of exactness)."""
         self.guesser = guesser
+        self._repeatable = repeatable
         self.curve = curve or CostCurve()
         self.guessed = 0
         self.accepted = 0
@@ -118,9 +120,12 @@ class Speculation:
         if room <= 0 or not self.curve.trusted(base):
             return []
         most = max(min(MOST_GUESSES, _MOST_TOGETHER // base), 1)
-        guesses = self.guesser.guess([(sequence, min(sequence.most_guesses(), most)) for sequence in decoding])
+        guesses = self.guesser.guess([(sequence, min(self._most(sequence), most)) for sequence in decoding])
         counts = self._share_out([guess.chances for guess in guesses], base, room)
         return [guess.tokens[:count] for guess, count in zip(guesses, counts, strict=True)] if counts else []
+
+    def _most(self, sequence: Sequence) -> int:
+        return 0 if sequence.repeatable and not self._repeatable else sequence.most_guesses()
 
     def _share_out(self, chances: Iterable[ReadOnly[float]], base: int, room: int) -> list[int]:
         """How many guesses each sequence gets: the likeliest first, as long as their step pays."""

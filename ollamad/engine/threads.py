@@ -72,9 +72,13 @@ class ThreadRule:
         self._alarmed_by: _Shape | None = None
         self.changes = 0
 
+    def most(self, prefill: bool) -> int:
+        """The largest number, for a step whose last bits must not depend on what was measured."""
+        return self._most_prefill if prefill else self._most
+
     def choose(self, tokens: int, prefill: bool) -> int:
         """Threads for a step of *tokens* tokens."""
-        most = self._most_prefill if prefill else self._most
+        most = self.most(prefill)
         if not self._adapts or most == 1:
             return most
         key = (prefill, (tokens - 1).bit_length())

@@ -135,6 +135,7 @@ def _engines(
         is_end=model.is_end,
         step_ms=spec.step_ms,
         on_fatal=on_fatal,
+        weights=sum(one.size_bytes for one in spec.weights),  # a byte each, give or take a factor of two
         speculate=spec.speculate,
         threads=_thread_rule(spec),
     )

@@ -22,6 +22,13 @@ def settled(pace: Pace, token_ns: int, *, decoding: bool, decode_ns: int = 0) ->
 def test_the_first_guess_is_small() -> None:
     """Before anything was measured, a slow machine must not be stuck for seconds."""
     assert Pace(200 * MS, 512).chunk(decoding=False) <= 40
+    assert Pace(200 * MS, 512, weights=8_000_000_000).chunk(decoding=False) <= 40
+
+
+def test_a_small_model_needs_no_small_chunk() -> None:
+    """A model whose batch takes no time on any machine begins with a whole batch."""
+    assert Pace(200 * MS, 512, weights=4_000_000).chunk(decoding=True) == 500
+    assert Pace(200 * MS, 512, weights=4_000_000).chunk(decoding=False) == 512
 
 
 @pytest.mark.parametrize(("token_ns", "chunk"), [(7 * MS, 28), (100 * MS, 2), (1, 512), (900 * MS, 1)])

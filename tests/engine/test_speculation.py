@@ -166,7 +166,7 @@ class Knows(Says):
 
 
 @pytest.mark.parametrize("lie", [0, 1, 2, 5])
-@pytest.mark.parametrize("fields", [{}, {"parameters": SamplingParameters(seed=7)}])
+@pytest.mark.parametrize("fields", [{}, {"parameters": SamplingParameters(seed=7, temperature=0.0)}])
 def test_the_answer_is_the_same(driver: Make, lie: int, fields: dict[str, Any]) -> None:
     """Right or wrong, guesses change the number of steps and nothing else, also for a sampler with a seed."""
     plain = driver().answer(b"hello", max_tokens=40, **fields)
@@ -184,6 +184,15 @@ def test_the_answer_is_the_same(driver: Make, lie: int, fields: dict[str, Any]) 
     if not lie:
         assert counters.accepted == counters.guessed
     assert counters.cells_used == 5 + 39
+
+
+def test_a_draw_with_a_seed_gets_no_guesses(driver: Make) -> None:
+    """The steps of a request that draws with a seed do not depend on measured times: its text can be had again."""
+    plain = driver().answer(b"hello", max_tokens=40)
+    fake = driver(speculation=Speculation(Knows(plain.tokens), Free()))
+    seeded = fake.answer(b"hello", max_tokens=40, parameters=SamplingParameters(seed=7, temperature=0.8))
+    assert seeded.outcome.generated == 40
+    assert fake.engine.counters().guessed == 0
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 3, 9])
@@ -287,3 +296,14 @@ def test_rows_are_asked_one_after_the_other(driver: Make) -> None:
     checks = [(sampler, 0, (0, 1, 9, 3)), (sampler, 5, ()), (sampler, 6, (6, 7))]
     assert context.verify(checks) == [[0, 1, 2], [5], [6, 7, 8]]
     assert asked == [[0, 5, 6], [1, 7], [2, 8]]
+
+
+def test_the_last_token_of_a_prompt_has_a_row_of_its_own_for_a_draw_with_a_seed(driver: Make) -> None:
+    """Whether a prompt was kept or is new, a request that draws with a seed computes its last token alone."""
+    fake = driver()
+    seeded = SamplingParameters(seed=7, temperature=0.8)
+    for cached in (0, 4):
+        steps = fake.engine.counters().step
+        answer = fake.answer(b"hello", max_tokens=1, parameters=seeded)
+        assert answer.outcome.timings.cached_tokens == cached
+        assert fake.engine.counters().step - steps == (1 if cached else 2)

@@ -219,3 +219,9 @@ class _Listener:
 
     def finished(self, outcome: Outcome) -> None:
         pass
+
+
+def test_the_largest_number_can_be_had() -> None:
+    """What must not depend on measured times asks for the largest number."""
+    rule = ThreadRule(4, 6)
+    assert (rule.most(prefill=False), rule.most(prefill=True)) == (4, 6)

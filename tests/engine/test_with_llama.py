@@ -138,7 +138,7 @@ REPEATING = (
 def test_guesses_change_no_sampled_token(model: Model, recorder: Any, fields: dict[str, Any]) -> None:
     """With a seed, every token is the one that is drawn without guesses, penalties included."""
     told = []
-    for speculation in (None, Speculation(LookupGuesser(model.is_end), Always())):
+    for speculation in (None, Speculation(LookupGuesser(model.is_end), Always(), repeatable=True)):
         asker = Asker(model, recorder, speculation)
         listeners = []
         for seed, question in enumerate(REPEATING):
