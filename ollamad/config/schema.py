@@ -351,7 +351,7 @@ RUNNER = (
         "bool",
         True,
         "Use fewer threads where that is faster: while others need the cores, and for very small models. "
-        "Beyond 512 tokens the last bits of a result depend on the number; false keeps it.",
+        "Beyond 512 tokens the last bits of a result depend on the number; requests that draw with a seed keep it.",
         applies="next load",
     ),
     Option(
