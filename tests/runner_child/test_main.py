@@ -464,7 +464,9 @@ def test_a_native_failure_fails_the_requests_and_ends_the_runner(start: Callable
     assert isinstance(child.load(FAKE_SPEC), Ready)
     child.send(Submit("a", Generate("abc")))
     child.receive_until(Delta)
-    (gates / "fail-decode").write_text("the device fell off the bus")
+    # The decode of this very moment may look at the gate: it must never see half a file.
+    (gates / "words").write_text("the device fell off the bus")
+    (gates / "words").rename(gates / "fail-decode")
     _, failed = child.collect("a")
     assert failed == Failed("a", "internal", "the device fell off the bus")
     assert child.process.wait(10) == 1
