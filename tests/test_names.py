@@ -1,4 +1,4 @@
-"""Names and references, case by case as the contract lists them (models.md A, B; http-api.md A.4)."""
+"""Names and references, case by case as the contract lists them (models contract A and B, HTTP contract A.4)."""
 
 import pytest
 
